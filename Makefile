@@ -1,0 +1,38 @@
+# Two commands do everything on a fresh machine: `make lab` and `make test`.
+VENV := .venv
+BIN  := $(VENV)/bin
+MODE ?= udr
+NODES ?= 3
+
+.PHONY: help install lab test check format down clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed ## what both of the others need: system packages and .venv
+
+$(VENV)/.installed: requirements.lock pyproject.toml tools/setup.sh
+	@tools/setup.sh $(VENV)
+	@touch $@
+
+lab: install ## bring the lab up with an example shop and show it working
+	@$(BIN)/korat lab demo --mode $(MODE) --nodes $(NODES)
+
+down: install ## take the lab down again
+	@$(BIN)/korat lab down
+
+test: install ## the whole test suite: style, types, layers, unit, property, kernel and lab tests
+	@tools/test.sh $(BIN)
+
+check: install ## format, lint, types and layers only
+	@$(BIN)/ruff format --check src tests tools
+	@$(BIN)/ruff check src tests tools
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: install ## let ruff format the code
+	@$(BIN)/ruff format src tests tools
+	@$(BIN)/ruff check --fix src tests tools
+
+clean: ## remove the venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Calico's and Kubernetes' objects as frozen values: decode, default, validate, convert."""

@@ -1,0 +1,61 @@
+"""IPPool, FelixConfiguration and ClusterInformation: how the cluster is set up.
+
+Source: projectcalico.org/v3.
+"""
+
+from typing import Any
+
+import msgspec
+
+from korat.core.model.resource import Frozen, Resource
+
+
+class IPPoolSpec(Frozen, frozen=True):
+    """A range of workload addresses; on Azure ``ipip_mode`` must be Never."""
+
+    cidr: str = ""
+    vxlan_mode: str = "Never"
+    ipip_mode: str = "Never"
+    nat_outgoing: bool = False
+    disabled: bool = False
+    disable_bgp_export: bool = msgspec.field(default=False, name="disableBGPExport")
+    block_size: int = 0
+    node_selector: str = ""
+    namespace_selector: str = ""
+    allowed_uses: tuple[str, ...] = ()
+    assignment_mode: str | None = None
+
+
+class IPPool(Resource, frozen=True):
+    """Where workload addresses come from, and how their packets leave."""
+
+    kind: str = "IPPool"
+    spec: IPPoolSpec = IPPoolSpec()
+    status: dict[str, Any] | None = None
+
+
+class FelixConfiguration(Resource, frozen=True):
+    """Settings of the node agent: ``default``, ``node.<name>``, or any name with a nodeSelector.
+
+    ``spec`` is kept whole; ``korat.core.model.felix`` knows the fields korat honours.
+    """
+
+    kind: str = "FelixConfiguration"
+    spec: dict[str, Any] = {}
+
+
+class ClusterInformationSpec(Frozen, frozen=True):
+    """The cluster's identity and whether its datastore may be used."""
+
+    cluster_guid: str = msgspec.field(default="", name="clusterGUID")
+    cluster_type: str = ""
+    calico_version: str = ""
+    datastore_ready: bool | None = None
+    variant: str = ""
+
+
+class ClusterInformation(Resource, frozen=True):
+    """The singleton ``default``."""
+
+    kind: str = "ClusterInformation"
+    spec: ClusterInformationSpec = ClusterInformationSpec()

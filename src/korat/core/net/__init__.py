@@ -1,0 +1,1 @@
+"""Addresses, prefixes, intervals and longest-prefix match, on plain integers."""

@@ -1,0 +1,91 @@
+"""What korat's programs need from the world, as Protocols of at most five methods.
+
+Drivers implement them; fakes in ``tests`` or beside the driver do too. A port that wants a sixth
+method is two ports.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from korat.core.model.key import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored object: its key, its JSON as written, and the revision of its last write.
+
+    ``revision`` is what users see as ``metadata.resourceVersion``; 0 before the first write.
+    ``value`` never holds a resourceVersion itself.
+    """
+
+    key: Key
+    value: bytes
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A consistent read: what was there at ``revision``."""
+
+    records: tuple[Record, ...]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change: ``record`` is the new state, or None when the key was deleted."""
+
+    key: Key
+    record: Record | None
+    revision: int
+
+
+class Watch(Protocol):
+    """A stream of changes after some revision, in revision order, none missed, none twice."""
+
+    def poll(self, timeout_s: float) -> Sequence[Event]:
+        """Wait for changes up to ``timeout_s``; empty when there were none.
+
+        Raises:
+            NotFound: the revision is too old to resume from; list again and watch from there.
+        """
+
+    def close(self) -> None:
+        """Stop; wakes a ``poll`` in another thread. Closing twice is fine."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Store(Protocol):
+    """The datastore. Calico's client contract: every update is a compare-and-swap."""
+
+    def list(self, kinds: Iterable[str] = ()) -> Snapshot:
+        """All objects of these kinds, or of every kind, at one revision."""
+
+    def watch(self, after: int) -> Watch:
+        """Changes after this revision, of every kind."""
+
+    def create(self, key: Key, value: bytes) -> Record:
+        """Write a new object.
+
+        Raises:
+            Conflict: it exists already.
+        """
+
+    def update(self, key: Key, value: bytes, revision: int) -> Record:
+        """Replace an object that still has this revision.
+
+        Raises:
+            NotFound: it is gone.
+            Conflict: it has another revision now.
+        """
+
+    def delete(self, key: Key, revision: int | None = None) -> Record | None:
+        """Remove an object and return it, or None when it was not there.
+
+        Raises:
+            Conflict: a revision was given and it has another one now.
+        """
