@@ -1,0 +1,1 @@
+"""An Azure fabric in a box: virtual machines, route tables and pods on one machine."""
