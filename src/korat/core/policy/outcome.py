@@ -1,0 +1,119 @@
+"""What policy says about a packet in one direction, and which rule said so.
+
+These are the values that the evaluator, the plain sequence, the verdict tables, the renderers and
+``explain`` share; nothing here decides anything.
+Source: calico.md 5.2 (the order in which a workload endpoint's policy is asked).
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import assert_never
+
+from typing_extensions import override
+
+from korat.core.model.key import Key
+
+
+class Direction(Enum):
+    """Seen from the workload: ingress comes to it, egress leaves it."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+
+class Action(Enum):
+    """The end of every judgement."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Reason(Enum):
+    """What kind of thing decided, or wrote a log line."""
+
+    RULE = "rule"
+    TIER_DEFAULT = "tier default"
+    PROFILE_RULE = "profile rule"
+    PROFILE_MISSING = "profile missing"
+    NO_PROFILE_MATCHED = "no profile matched"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRef:
+    """Who decided. Made by its class methods only, so that the fields always fit the reason.
+
+    ``policy`` is the key of the policy or the profile; ``index`` counts the rules of that policy
+    and direction from 0.
+    """
+
+    direction: Direction
+    tier: str
+    policy: Key | None
+    index: int | None
+    reason: Reason
+
+    @classmethod
+    def rule(cls, direction: Direction, tier: str, policy: Key, index: int) -> "RuleRef":
+        """Rule ``index`` of a policy."""
+        return cls(direction, tier, policy, index, Reason.RULE)
+
+    @classmethod
+    def tier_default(cls, direction: Direction, tier: str) -> "RuleRef":
+        """The default action of a tier whose policies did not decide."""
+        return cls(direction, tier, None, None, Reason.TIER_DEFAULT)
+
+    @classmethod
+    def profile_rule(cls, direction: Direction, profile: str, index: int) -> "RuleRef":
+        """Rule ``index`` of a profile."""
+        return cls(direction, "", profile_key(profile), index, Reason.PROFILE_RULE)
+
+    @classmethod
+    def profile_missing(cls, direction: Direction, profile: str) -> "RuleRef":
+        """The endpoint names a profile that does not exist, which denies everything."""
+        return cls(direction, "", profile_key(profile), None, Reason.PROFILE_MISSING)
+
+    @classmethod
+    def no_profile_matched(cls, direction: Direction) -> "RuleRef":
+        """Neither a tier nor a profile decided."""
+        return cls(direction, "", None, None, Reason.NO_PROFILE_MATCHED)
+
+    @property
+    def text(self) -> str:
+        """One short stable line, unique per reference.
+
+        ``ingress default NetworkPolicy shop/web rule 0``, ``egress default tier default``.
+        """
+        return f"{self.direction.value} {self._place()}"
+
+    def _place(self) -> str:
+        match self.reason:
+            case Reason.RULE:
+                return f"{self.tier} {self.policy} rule {self.index}"
+            case Reason.TIER_DEFAULT:
+                return f"{self.tier} tier default"
+            case Reason.PROFILE_RULE:
+                return f"{self.policy} rule {self.index}"
+            case Reason.PROFILE_MISSING:
+                return f"{self.policy} missing"
+            case Reason.NO_PROFILE_MATCHED:
+                return "no profile matched"
+            case _:
+                assert_never(self.reason)
+
+    @override
+    def __str__(self) -> str:
+        return self.text
+
+
+def profile_key(name: str) -> Key:
+    """The key of a profile by its name, which is how endpoints refer to it."""
+    return Key("Profile", "", name)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A verdict, who gave it, and the Log rules passed on the way, in order."""
+
+    action: Action
+    ref: RuleRef
+    logs: tuple[RuleRef, ...] = ()

@@ -1,0 +1,1 @@
+"""Peer classes and verdict tables: policy compiled to flat lookups, and its slow twin."""
