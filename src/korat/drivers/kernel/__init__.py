@@ -1,0 +1,1 @@
+"""The Linux kernel: nftables, netlink, conntrack, sysctls, network namespaces."""
