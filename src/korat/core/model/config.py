@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 
-from korat.core.model.resource import Frozen, Resource
+from korat.core.model.resource import Frozen, Resource, written
 
 
 class IPPoolSpec(Frozen, frozen=True):
     """A range of workload addresses; on Azure ``ipip_mode`` must be Never."""
 
     cidr: str = ""
-    vxlan_mode: str = "Never"
-    ipip_mode: str = "Never"
+    vxlan_mode: str = written("Never")
+    ipip_mode: str = written("Never")
     nat_outgoing: bool = False
     disabled: bool = False
     disable_bgp_export: bool = msgspec.field(default=False, name="disableBGPExport")
@@ -29,9 +29,14 @@ class IPPoolSpec(Frozen, frozen=True):
 class IPPool(Resource, frozen=True):
     """Where workload addresses come from, and how their packets leave."""
 
-    kind: str = "IPPool"
-    spec: IPPoolSpec = IPPoolSpec()
+    kind: str = written("IPPool")
+    spec: IPPoolSpec = written(IPPoolSpec())
     status: dict[str, Any] | None = None
+
+
+def _no_settings() -> dict[str, Any]:
+    """A factory of korat's own, so that an empty ``spec`` is written too."""
+    return {}
 
 
 class FelixConfiguration(Resource, frozen=True):
@@ -40,8 +45,8 @@ class FelixConfiguration(Resource, frozen=True):
     ``spec`` is kept whole; ``korat.core.model.felix`` knows the fields korat honours.
     """
 
-    kind: str = "FelixConfiguration"
-    spec: dict[str, Any] = {}
+    kind: str = written("FelixConfiguration")
+    spec: dict[str, Any] = msgspec.field(default_factory=_no_settings)
 
 
 class ClusterInformationSpec(Frozen, frozen=True):
@@ -57,5 +62,5 @@ class ClusterInformationSpec(Frozen, frozen=True):
 class ClusterInformation(Resource, frozen=True):
     """The singleton ``default``."""
 
-    kind: str = "ClusterInformation"
-    spec: ClusterInformationSpec = ClusterInformationSpec()
+    kind: str = written("ClusterInformation")
+    spec: ClusterInformationSpec = written(ClusterInformationSpec())

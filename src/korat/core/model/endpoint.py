@@ -7,24 +7,24 @@ from typing import Any
 
 import msgspec
 
-from korat.core.model.resource import Frozen, Resource
+from korat.core.model.resource import Frozen, Resource, written
 
 
 class EndpointPort(Frozen, frozen=True):
     """A named port of an endpoint."""
 
-    name: str = ""
-    protocol: int | str = "TCP"
-    port: int = 0
-    host_port: int = 0
-    host_ip: str = msgspec.field(default="", name="hostIP")
+    name: str = written("")
+    protocol: int | str = written("TCP")
+    port: int = written(0)
+    host_port: int = written(0)
+    host_ip: str = written("", name="hostIP")
 
 
 class IpNat(Frozen, frozen=True):
     """A floating address (stored, not enforced)."""
 
-    internal_ip: str = msgspec.field(default="", name="internalIP")
-    external_ip: str = msgspec.field(default="", name="externalIP")
+    internal_ip: str = written("", name="internalIP")
+    external_ip: str = written("", name="externalIP")
 
 
 class WorkloadEndpointSpec(Frozen, frozen=True):
@@ -52,8 +52,8 @@ class WorkloadEndpointSpec(Frozen, frozen=True):
 class WorkloadEndpoint(Resource, frozen=True):
     """A pod's or VM workload's interface."""
 
-    kind: str = "WorkloadEndpoint"
-    spec: WorkloadEndpointSpec = WorkloadEndpointSpec()
+    kind: str = written("WorkloadEndpoint")
+    spec: WorkloadEndpointSpec = written(WorkloadEndpointSpec())
 
 
 class NodeBgp(Frozen, frozen=True):
@@ -105,9 +105,9 @@ class NodeStatus(Frozen, frozen=True):
 class Node(Resource, frozen=True):
     """A machine that runs workloads."""
 
-    kind: str = "Node"
-    spec: NodeSpec = NodeSpec()
-    status: NodeStatus = NodeStatus()
+    kind: str = written("Node")
+    spec: NodeSpec = written(NodeSpec())
+    status: NodeStatus = written(NodeStatus())
 
 
 class NetworkSetSpec(Frozen, frozen=True):
@@ -119,12 +119,12 @@ class NetworkSetSpec(Frozen, frozen=True):
 class NetworkSet(Resource, frozen=True):
     """Addresses with labels, seen from one namespace."""
 
-    kind: str = "NetworkSet"
-    spec: NetworkSetSpec = NetworkSetSpec()
+    kind: str = written("NetworkSet")
+    spec: NetworkSetSpec = written(NetworkSetSpec())
 
 
 class GlobalNetworkSet(Resource, frozen=True):
     """Addresses with labels, seen from everywhere."""
 
-    kind: str = "GlobalNetworkSet"
-    spec: NetworkSetSpec = NetworkSetSpec()
+    kind: str = written("GlobalNetworkSet")
+    spec: NetworkSetSpec = written(NetworkSetSpec())

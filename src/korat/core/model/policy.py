@@ -3,9 +3,11 @@
 Source: projectcalico.org/v3 (api/pkg/apis/projectcalico/v3): parts 1.2-1.6 of Calico's API.
 """
 
+from typing import Any
+
 import msgspec
 
-from korat.core.model.resource import Frozen, Resource
+from korat.core.model.resource import Frozen, Resource, written
 
 #: A port in a rule: a number, or ``"min:max"``, or a port's name.
 Port = int | str
@@ -36,14 +38,14 @@ class EntityRule(Frozen, frozen=True):
     """One side of a rule; all given fields must hold."""
 
     nets: tuple[str, ...] = ()
-    not_nets: tuple[str, ...] = ()
     selector: str = ""
-    not_selector: str = ""
     namespace_selector: str = ""
+    services: ServiceMatch | None = None
     ports: tuple[Port, ...] = ()
+    not_nets: tuple[str, ...] = ()
+    not_selector: str = ""
     not_ports: tuple[Port, ...] = ()
     service_accounts: ServiceAccountMatch | None = None
-    services: ServiceMatch | None = None
 
 
 class HttpPath(Frozen, frozen=True):
@@ -63,20 +65,20 @@ class HttpMatch(Frozen, frozen=True):
 class RuleMetadata(Frozen, frozen=True):
     """Annotations that are copied to the dataplane's comment."""
 
-    annotations: dict[str, str] = {}
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Rule(Frozen, frozen=True):
     """One rule; all given fields must hold for it to match. Protocols are names or numbers."""
 
-    action: str = ""
+    action: str = written("")
     ip_version: int | None = None
     protocol: int | str | None = None
-    not_protocol: int | str | None = None
     icmp: Icmp | None = None
+    not_protocol: int | str | None = None
     not_icmp: Icmp | None = msgspec.field(default=None, name="notICMP")
-    source: EntityRule = EntityRule()
-    destination: EntityRule = EntityRule()
+    source: EntityRule = written(EntityRule())
+    destination: EntityRule = written(EntityRule())
     http: HttpMatch | None = None
     metadata: RuleMetadata | None = None
 
@@ -84,13 +86,13 @@ class Rule(Frozen, frozen=True):
 class PolicySpec(Frozen, frozen=True):
     """What NetworkPolicy and GlobalNetworkPolicy share; ``order`` None sorts last."""
 
-    tier: str = "default"
-    order: float | None = None
-    selector: str = ""
-    service_account_selector: str = ""
-    types: tuple[str, ...] = ()
+    tier: str = written("default")
+    order: int | float | None = None
     ingress: tuple[Rule, ...] = ()
     egress: tuple[Rule, ...] = ()
+    selector: str = ""
+    types: tuple[str, ...] = ()
+    service_account_selector: str = ""
     performance_hints: tuple[str, ...] = ()
 
 
@@ -106,29 +108,30 @@ class GlobalPolicySpec(PolicySpec, frozen=True):
 class NetworkPolicy(Resource, frozen=True):
     """A policy for the endpoints of one namespace."""
 
-    kind: str = "NetworkPolicy"
-    spec: PolicySpec = PolicySpec()
+    kind: str = written("NetworkPolicy")
+    spec: PolicySpec = written(PolicySpec())
 
 
 class GlobalNetworkPolicy(Resource, frozen=True):
     """A policy for endpoints anywhere."""
 
-    kind: str = "GlobalNetworkPolicy"
-    spec: GlobalPolicySpec = GlobalPolicySpec()
+    kind: str = written("GlobalNetworkPolicy")
+    spec: GlobalPolicySpec = written(GlobalPolicySpec())
 
 
 class TierSpec(Frozen, frozen=True):
     """A tier's place and what happens to traffic that its policies did not decide."""
 
-    order: float | None = None
-    default_action: str = "Deny"
+    order: int | float | None = None
+    default_action: str = written("Deny")
 
 
 class Tier(Resource, frozen=True):
     """A group of policies that decides before the next group."""
 
-    kind: str = "Tier"
-    spec: TierSpec = TierSpec()
+    kind: str = written("Tier")
+    spec: TierSpec = written(TierSpec())
+    status: dict[str, Any] | None = None
 
 
 class ProfileSpec(Frozen, frozen=True):
@@ -136,11 +139,11 @@ class ProfileSpec(Frozen, frozen=True):
 
     ingress: tuple[Rule, ...] = ()
     egress: tuple[Rule, ...] = ()
-    labels_to_apply: dict[str, str] = {}
+    labels_to_apply: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Profile(Resource, frozen=True):
     """``kns.<namespace>`` and ``ksa.<namespace>.<account>``, or a user's own."""
 
-    kind: str = "Profile"
-    spec: ProfileSpec = ProfileSpec()
+    kind: str = written("Profile")
+    spec: ProfileSpec = written(ProfileSpec())

@@ -1,0 +1,54 @@
+"""Objects as a store keeps them: compact JSON in Calico's key order, without a resourceVersion.
+
+For trusted data that this program or Calico wrote; what users write goes through ``decode``.
+Fields that this version does not know are ignored, as Calico's clients do.
+"""
+
+from typing import Any
+
+import msgspec
+
+from korat.core.errors import Invalid, Problem
+from korat.core.model.key import Key
+from korat.core.model.kind import KINDS
+from korat.core.model.resource import Resource
+
+_DECODERS: dict[str, msgspec.json.Decoder[Resource]] = {
+    name: msgspec.json.Decoder(kind.struct) for name, kind in KINDS.items()
+}
+_ENCODER = msgspec.json.Encoder()
+
+
+def load(key: Key, value: bytes) -> Resource:
+    """Read a stored object.
+
+    Raises:
+        Invalid: the stored bytes are not an object of this kind.
+    """
+    decoder = _DECODERS.get(key.kind)
+    if decoder is None:
+        raise Invalid([Problem(str(key), "kind", key.kind, "korat does not know this kind")])
+    try:
+        return decoder.decode(value)
+    except msgspec.DecodeError as error:
+        raise Invalid([Problem(str(key), "", None, f"the stored value: {error}")]) from error
+
+
+def dump(resource: Resource) -> bytes:
+    """The bytes a store keeps."""
+    return _ENCODER.encode(_without_revision(resource))
+
+
+def to_dict(resource: Resource, revision: int = 0) -> dict[str, Any]:
+    """The object as it is printed; ``revision`` 0 prints no resourceVersion."""
+    raw: dict[str, Any] = msgspec.to_builtins(_without_revision(resource))
+    if revision:
+        raw["metadata"]["resourceVersion"] = str(revision)
+    return raw
+
+
+def _without_revision(resource: Resource) -> Resource:
+    if not resource.metadata.resource_version:
+        return resource
+    metadata = msgspec.structs.replace(resource.metadata, resource_version="")
+    return msgspec.structs.replace(resource, metadata=metadata)

@@ -1,0 +1,229 @@
+"""Raw objects, as users write them, into resources: every fault is found, not the first one.
+
+The walk compares the raw value with the struct's own types, so a field that a struct gains is
+known here at once. What a value may be (a legal name, a CIDR) is not asked here but in
+``validate``. A null is an absent field, as in Kubernetes.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from korat.core.errors import Invalid, Problem
+from korat.core.model.kind import KINDS, Kind
+from korat.core.model.resource import Metadata, Open, Resource
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+#: What an API server adds to metadata and korat has no use for.
+_DROPPED = frozenset({"managedFields", "selfLink", "deletionGracePeriodSeconds", "clusterName"})
+
+_NAMES: dict[type[inspect.Type], str] = {
+    inspect.StrType: "a string",
+    inspect.IntType: "an integer",
+    inspect.FloatType: "a number",
+    inspect.BoolType: "true or false",
+    inspect.VarTupleType: "a list",
+    inspect.ListType: "a list",
+    inspect.DictType: "a mapping",
+    inspect.StructType: "a mapping",
+}
+_SCALARS: dict[type[inspect.Type], tuple[type, ...]] = {
+    inspect.StrType: (str,),
+    inspect.IntType: (int,),
+    inspect.FloatType: (int, float),
+    inspect.BoolType: (bool,),
+}
+
+
+def decode(raw: object, where: str = "") -> Resource:
+    """Read one object of a kind that korat stores; namespaced ones get namespace ``default``.
+
+    ``where`` says where it stood (a file, a document's number); the object's own name follows it.
+
+    Raises:
+        Invalid: it is not such an object; holds every fault.
+    """
+    if not isinstance(raw, Mapping):
+        raise Invalid([Problem(where, "", raw, "an object must be a mapping")])
+    place = title(raw, where)
+    kind, problems = _kind(raw, place)
+    if kind is None:
+        raise Invalid(problems)
+    cleaned = _Walk(place, problems).clean(raw, _INFO[kind.name], "")
+    problems.extend(_identity(cleaned, kind, place))
+    if problems:
+        raise Invalid(problems)
+    return convert(_placed(cleaned, kind), kind.struct, place)
+
+
+def decode_part(raw: object, struct: type[S], where: str) -> S:
+    """Read a value of any struct of the model, with the same care.
+
+    Raises:
+        Invalid: holds every fault.
+    """
+    problems: list[Problem] = []
+    cleaned = _Walk(where, problems).clean(raw, inspect.type_info(struct), "")
+    if problems:
+        raise Invalid(problems)
+    return convert(cleaned, struct, where)
+
+
+def title(raw: Mapping[str, object], where: str = "") -> str:
+    """How to name an object that may be broken: ``file.yaml: NetworkPolicy shop/allow``."""
+    metadata = raw.get("metadata")
+    fields = metadata if isinstance(metadata, Mapping) else {}
+    name = "/".join(str(fields[key]) for key in ("namespace", "name") if fields.get(key))
+    words = f"{raw.get('kind') or 'object'} {name}".strip()
+    return f"{where}: {words}" if where else words
+
+
+def convert(raw: object, struct: type[S], where: str) -> S:
+    """The struct of a value that was walked.
+
+    Raises:
+        Invalid: msgspec still refuses it, a number out of its range for instance.
+    """
+    try:
+        return msgspec.convert(raw, struct)
+    except msgspec.ValidationError as error:
+        raise Invalid([Problem(where, "", None, str(error))]) from error
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that ``word`` was probably meant to be, or nothing."""
+    by_case = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), by_case, n=1, cutoff=0.7)
+    return by_case[found[0]] if found else ""
+
+
+def _kind(raw: Mapping[str, object], place: str) -> tuple[Kind | None, list[Problem]]:
+    name = raw.get("kind")
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        if not name:
+            return None, [Problem(place, "kind", name, "is missing")]
+        hint = nearest(str(name), KINDS)
+        rule = f"unknown kind{_meant(hint)}; known are {', '.join(sorted(KINDS))}"
+        return None, [Problem(place, "kind", name, rule)]
+    version = raw.get("apiVersion")
+    if version == kind.api_version:
+        return kind, []
+    rule = f"must be {kind.api_version} for a {kind.name}"
+    return kind, [Problem(place, "apiVersion", version or "", rule)]
+
+
+def _identity(cleaned: object, kind: Kind, place: str) -> list[Problem]:
+    metadata = cleaned.get("metadata") if isinstance(cleaned, dict) else None
+    fields = metadata if isinstance(metadata, dict) else {}
+    problems = []
+    if not fields.get("name"):
+        generated = fields.get("generateName")
+        rule = "generateName is not supported, give a name" if generated else "is missing"
+        problems.append(Problem(place, "metadata.name", generated or None, rule))
+    namespace = fields.get("namespace")
+    if namespace and not kind.namespaced:
+        rule = f"{kind.name} is not namespaced; take the namespace out"
+        problems.append(Problem(place, "metadata.namespace", namespace, rule))
+    return problems
+
+
+def _placed(cleaned: object, kind: Kind) -> object:
+    """The object with Kubernetes' default namespace where the user left it out."""
+    if not isinstance(cleaned, dict) or not kind.namespaced:
+        return cleaned
+    metadata = cleaned["metadata"]
+    return {**cleaned, "metadata": {"namespace": "default", **metadata}}
+
+
+def _meant(hint: str) -> str:
+    return f", did you mean {hint}?" if hint else ""
+
+
+class _Walk:
+    """One walk over a raw value; collects problems and drops nulls and what korat ignores."""
+
+    def __init__(self, place: str, problems: list[Problem]) -> None:
+        self._place = place
+        self._problems = problems
+
+    def clean(self, raw: object, expected: inspect.Type, path: str) -> object:
+        """The value without what is dropped; a part that is wrong is reported and left as is."""
+        match expected:
+            case inspect.AnyType():
+                return raw
+            case inspect.UnionType():
+                return self._union(raw, expected, path)
+            case inspect.StructType():
+                return self._struct(raw, expected, path)
+            case inspect.DictType():
+                return self._mapping(raw, expected, path)
+            case inspect.VarTupleType() | inspect.ListType():
+                return self._sequence(raw, expected.item_type, path)
+            case _:
+                return self._scalar(raw, expected, path)
+
+    def _refuse(self, path: str, value: object, rule: str) -> None:
+        self._problems.append(Problem(self._place, path, value, rule))
+
+    def _union(self, raw: object, expected: inspect.UnionType, path: str) -> object:
+        choices = [t for t in expected.types if not isinstance(t, inspect.NoneType)]
+        if len(choices) == 1:
+            return self.clean(raw, choices[0], path)
+        if not any(_is_scalar(raw, choice) for choice in choices):
+            self._refuse(path, raw, f"must be {' or '.join(_NAMES[type(c)] for c in choices)}")
+        return raw
+
+    def _scalar(self, raw: object, expected: inspect.Type, path: str) -> object:
+        if not _is_scalar(raw, expected):
+            self._refuse(path, raw, f"must be {_NAMES[type(expected)]}")
+        return raw
+
+    def _sequence(self, raw: object, item: inspect.Type, path: str) -> object:
+        if not isinstance(raw, list | tuple):
+            self._refuse(path, raw, "must be a list")
+            return raw
+        return [self.clean(each, item, f"{path}[{i}]") for i, each in enumerate(raw)]
+
+    def _mapping(self, raw: object, expected: inspect.DictType, path: str) -> object:
+        if not isinstance(raw, Mapping):
+            self._refuse(path, raw, "must be a mapping")
+            return raw
+        for key in raw:
+            if not isinstance(key, str):
+                self._refuse(path, key, "must have strings as keys")
+        return {k: self.clean(v, expected.value_type, f"{path}.{k}") for k, v in raw.items()}
+
+    def _struct(self, raw: object, expected: inspect.StructType, path: str) -> object:
+        if not isinstance(raw, Mapping):
+            self._refuse(path, raw, "must be a mapping")
+            return raw
+        known = {field.encode_name: field.type for field in expected.fields}
+        cleaned = {}
+        for key, value in raw.items():
+            here = f"{path}.{key}" if path else str(key)
+            if key not in known:
+                self._unknown(str(key), here, expected.cls, known)
+            elif value is not None:
+                cleaned[key] = self.clean(value, known[key], here)
+        return cleaned
+
+    def _unknown(self, key: str, here: str, struct: type, known: Iterable[str]) -> None:
+        if issubclass(struct, Open) or (struct is Metadata and key in _DROPPED):
+            return
+        self._refuse(here, None, f"unknown field{_meant(nearest(key, known))}")
+
+
+def _is_scalar(raw: object, expected: inspect.Type) -> bool:
+    """Whether ``raw`` is of this scalar type; true and false are not numbers."""
+    wanted = _SCALARS.get(type(expected), ())
+    return isinstance(raw, wanted) and (isinstance(raw, bool) is (wanted == (bool,)))
+
+
+_INFO: dict[str, inspect.Type] = {
+    name: inspect.type_info(kind.struct) for name, kind in KINDS.items()
+}

@@ -1,0 +1,1 @@
+"""Kubernetes objects as Calico sees them: namespaces, accounts, network policies and pods."""

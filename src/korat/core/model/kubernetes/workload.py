@@ -1,0 +1,95 @@
+"""A pod that runs as a Calico workload endpoint: its name, labels, profiles, ports.
+
+Source: libcalico-go/lib/backend/k8s/conversion (workload_endpoint_default.go).
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from korat.core.model.endpoint import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
+from korat.core.model.endpoint_name import EndpointIdentity, endpoint_name
+from korat.core.model.kubernetes.profile import (
+    ACCOUNT_LABEL,
+    NAMESPACE_LABEL,
+    account_profile_name,
+    namespace_profile_name,
+)
+from korat.core.model.pod import Pod
+from korat.core.model.resource import Metadata
+
+#: The label that holds an endpoint's namespace.
+NAMESPACE = "projectcalico.org/namespace"
+#: The label that holds who runs the workload, ``k8s`` for pods.
+ORCHESTRATOR = "projectcalico.org/orchestrator"
+#: The label that holds a pod's service account.
+SERVICE_ACCOUNT = "projectcalico.org/serviceaccount"
+
+_K8S = "k8s"
+_ENDPOINT = "eth0"
+_LABEL_VALUE_CHARS = 63
+_HASH_CHARS = 11
+
+
+def interface_name(namespace: str, pod: str, prefix: str = "cali") -> str:
+    """The host's end of a pod's veth: the prefix and 11 hex digits that depend on its name."""
+    digest = hashlib.sha1(f"{namespace}.{pod}".encode(), usedforsecurity=False).hexdigest()
+    return prefix + digest[:_HASH_CHARS]
+
+
+def endpoint_of(
+    pod: Pod,
+    node_name: str,
+    container_id: str,
+    ip_networks: Iterable[str],
+    interface_name: str,
+    mac: str,
+) -> WorkloadEndpoint:
+    """The workload endpoint of a pod, from the pod and what its node gave it."""
+    name, namespace = pod.metadata.name, pod.metadata.namespace
+    identity = EndpointIdentity(node=node_name, orchestrator=_K8S, pod=name, endpoint=_ENDPOINT)
+    spec = WorkloadEndpointSpec(
+        orchestrator=_K8S,
+        node=node_name,
+        container_id=container_id,
+        pod=name,
+        endpoint=_ENDPOINT,
+        service_account_name=pod.account,
+        ip_networks=tuple(ip_networks),
+        profiles=(
+            namespace_profile_name(namespace),
+            account_profile_name(namespace, pod.account),
+        ),
+        interface_name=interface_name,
+        mac=mac,
+        ports=_ports(pod),
+    )
+    metadata = Metadata(name=endpoint_name(identity), namespace=namespace, labels=_labels(pod))
+    return WorkloadEndpoint(metadata=metadata, spec=spec)
+
+
+def _labels(pod: Pod) -> dict[str, str]:
+    """The pod's labels and who it is; what only a profile may say is left out."""
+    inherited = (NAMESPACE_LABEL, ACCOUNT_LABEL)
+    labels = {k: v for k, v in pod.metadata.labels.items() if not k.startswith(inherited)}
+    labels[NAMESPACE] = pod.metadata.namespace
+    labels[ORCHESTRATOR] = _K8S
+    if len(pod.account) < _LABEL_VALUE_CHARS:
+        labels[SERVICE_ACCOUNT] = pod.account
+    return labels
+
+
+def _ports(pod: Pod) -> tuple[EndpointPort, ...]:
+    """The ports that have a name to be matched by, or are mapped to the host."""
+    containers = (*pod.spec.init_containers, *pod.spec.containers)
+    return tuple(
+        EndpointPort(
+            name=port.name,
+            protocol=port.protocol or "TCP",
+            port=port.container_port,
+            host_port=port.host_port,
+            host_ip=port.host_ip,
+        )
+        for container in containers
+        for port in container.ports
+        if port.name or port.host_port
+    )
