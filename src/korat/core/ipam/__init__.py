@@ -1,0 +1,1 @@
+"""Addresses for workloads: a request and a state give an assignment."""
