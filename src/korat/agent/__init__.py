@@ -1,0 +1,1 @@
+"""The node program: what calico/node and Felix do on every machine, in one process."""

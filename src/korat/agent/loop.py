@@ -1,0 +1,167 @@
+"""The node's loop: drain what changed, compute once, apply once, as fast as changes come.
+
+A watch event only adds to what is pending; the loop takes all of it at its own pace, so a thousand
+changes cost one computation. Nothing is written before the store was read completely. If the kernel
+refuses a transaction it keeps the last good state, and the loop loads everything anew after a pause
+that grows.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+
+from korat.agent.feed import Batch
+from korat.agent.intent import Intent, intent
+from korat.core.errors import Invalid, KoratError
+from korat.core.model import codec
+from korat.core.model.key import Key
+from korat.core.model.resource import Resource
+from korat.core.net.address import Addr
+from korat.core.render.nft.diff import diff
+from korat.core.render.nft.ruleset import Ruleset
+from korat.ports import Record
+
+log = structlog.get_logger(__name__)
+
+_RETRY_FIRST_S = 0.1
+_RETRY_LAST_S = 10.0
+
+
+class Kernel(Protocol):
+    """What the loop does to the node's kernel."""
+
+    def apply(self, transaction: str) -> None:
+        """Run one atomic nftables transaction."""
+
+    def sync_routes(self, routes: Mapping[Addr, str]) -> None:
+        """Make these the routes to local workloads; those of missing interfaces wait."""
+
+    def forget(self, addresses: frozenset[Addr]) -> None:
+        """Delete the tracked connections of addresses that left this node."""
+
+
+class NodeLoop:
+    """One node's state and the thread that keeps the kernel in step with it."""
+
+    def __init__(self, node_name: str, environ: Mapping[str, str], kernel: Kernel) -> None:
+        self._node_name = node_name
+        self._environ = environ
+        self._kernel = kernel
+        self._changed = threading.Condition()
+        self._pending: list[Batch] = []
+        self._refresh = False
+        self._reload = False
+        self._stopping = False
+        self._revision = -1
+        self._applied_revision = -1
+        self._resources: dict[Key, Resource] = {}
+        self._in_kernel: Ruleset | None = None  # None: unknown, so that all is loaded
+        self._intent: Intent | None = None
+
+    def deliver(self, batch: Batch) -> None:
+        """Take a batch from the feed; returns at once."""
+        with self._changed:
+            self._pending.append(batch)
+            self._changed.notify_all()
+
+    def refresh(self, *, reload: bool) -> None:
+        """Look again: an interface came, or (``reload``) somebody else changed our table."""
+        with self._changed:
+            self._refresh = True
+            self._reload |= reload
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """End ``run``; the kernel keeps what it has, so traffic goes on under policy."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def wait_applied(self, revision: int, timeout_s: float) -> bool:
+        """Wait until the kernel enforces the store's state as of ``revision`` or later."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._applied_revision >= revision or self._stopping, timeout_s
+            )
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first complete state is in the kernel."""
+        return self._applied_revision >= 0
+
+    def run(self) -> None:
+        """Loop until ``stop``."""
+        pause_s = 0.0
+        while self._take(pause_s):
+            try:
+                self._apply()
+                pause_s = 0.0
+            except KoratError as error:
+                self._in_kernel = None
+                pause_s = min(max(pause_s * 2, _RETRY_FIRST_S), _RETRY_LAST_S)
+                log.error("cannot program the kernel", error=str(error), retry_s=pause_s)
+
+    def _take(self, pause_s: float) -> bool:
+        """Wait for something to do and merge it into the state; False to end."""
+        with self._changed:
+            if pause_s:
+                self._changed.wait_for(lambda: self._stopping, pause_s)
+                self._refresh = True
+            self._changed.wait_for(self._has_work)
+            batches, self._pending = self._pending, []
+            if self._reload:
+                self._in_kernel = None
+            self._refresh = self._reload = False
+        for batch in batches:
+            self._merge(batch)
+        return not self._stopping
+
+    def _has_work(self) -> bool:
+        known = self._resources or self._pending
+        return self._stopping or bool(self._pending) or (self._refresh and bool(known))
+
+    def _merge(self, batch: Batch) -> None:
+        if batch.full:
+            self._resources.clear()
+        for key, record in batch.changes.items():
+            resource = _load(record) if record else None
+            if resource is None:
+                self._resources.pop(key, None)
+            else:
+                self._resources[key] = resource
+        self._revision = batch.revision
+
+    def _apply(self) -> None:
+        begun = time.perf_counter()
+        wanted = intent(self._resources, self._node_name, self._environ)
+        transaction = diff(self._in_kernel, wanted.ruleset)
+        if transaction:
+            self._kernel.apply(transaction)
+        self._in_kernel = wanted.ruleset
+        before = self._intent.routes if self._intent else {}
+        self._kernel.sync_routes(wanted.routes)
+        gone = frozenset(before.keys() - wanted.routes.keys())
+        if gone:
+            self._kernel.forget(gone)
+        self._intent = wanted
+        took_ms = round((time.perf_counter() - begun) * 1000, 1)
+        log.debug("applied", revision=self._revision, ms=took_ms, bytes=len(transaction))
+        with self._changed:
+            self._applied_revision = self._revision
+            self._changed.notify_all()
+
+
+def _load(record: Record) -> Resource | None:
+    """One stored object; one that cannot be read is left out, and said so.
+
+    Leaving out a policy could open what it closed, but a broken object tells nothing of what it
+    meant; the last good value is not kept, so that a restart arrives at the same state.
+    """
+    try:
+        return codec.load(record.key, record.value)
+    except Invalid as error:
+        log.error("an object in the store cannot be read", object=str(record.key), error=str(error))
+        return None

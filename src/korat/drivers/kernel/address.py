@@ -1,0 +1,47 @@
+"""The addresses of this machine's interfaces, read once; not for changing them."""
+
+from dataclasses import dataclass
+
+from pyroute2 import IPRoute
+
+from korat.core.net.address import Addr, Family
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    """One global address of one interface that is up, with its prefix length."""
+
+    interface: str
+    address: Addr
+    prefix_length: int
+
+
+_IFF_UP = 1
+_SCOPE_GLOBAL = 0
+_AF_INET = 2
+
+
+def interface_addresses() -> tuple[InterfaceAddress, ...]:
+    """Global addresses of interfaces that are up, in the kernel's order of interfaces."""
+    with IPRoute() as ip:
+        names = {
+            link["index"]: link.get_attr("IFLA_IFNAME")
+            for link in ip.get_links()
+            if link["flags"] & _IFF_UP
+        }
+        return tuple(
+            InterfaceAddress(
+                interface=names[entry["index"]],
+                address=Addr.parse(entry.get_attr("IFA_ADDRESS")),
+                prefix_length=entry["prefixlen"],
+            )
+            for entry in sorted(ip.get_addr(), key=lambda entry: int(entry["index"]))
+            if entry["index"] in names and entry["scope"] == _SCOPE_GLOBAL
+        )
+
+
+def of_family(
+    addresses: tuple[InterfaceAddress, ...], family: Family
+) -> tuple[InterfaceAddress, ...]:
+    """Those of one family."""
+    return tuple(entry for entry in addresses if entry.address.family is family)

@@ -1,0 +1,154 @@
+"""What a lab is to look like, decided before anything is touched.
+
+Pure: options in, a blueprint out, or every problem with them at once. The layout is Azure's: the
+first usable address of a subnet is .4, a node's pods have a /24 of the cluster's range, and the
+cluster's range lies inside the virtual network but outside its subnets.
+"""
+
+from dataclasses import dataclass
+
+from korat.core.errors import Invalid, Problem
+from korat.core.net.address import Addr, Prefix
+
+SUBSCRIPTION = "00000000-0000-0000-0000-00000000ab1e"
+RESOURCE_GROUP = "korat-lab"
+LOCATION = "westeurope"
+VNET = "vnet"
+SUBNET = "nodes"
+ROUTE_TABLE = "korat-routes"
+INTERNET_HOST = "203.0.113.10"
+
+#: Networking options by name; the value says why one cannot be had yet.
+MODES = {
+    "udr": "",
+    "vxlan": "this version has no VXLAN data path yet",
+    "flannel": "this version has no flannel side yet",
+    "azure-cni": "this version has no Azure CNI side yet",
+    "ipip": "Azure's fabric drops IP protocol 4 (IPIP)",
+}
+STORES = {
+    "sqlite": "",
+    "etcd": "this version has no etcd driver yet",
+    "kubernetes": "this version has no Kubernetes driver yet",
+}
+
+#: Azure keeps .0 to .3 and the last address of every subnet.
+_FIRST_HOST = 4
+_RESERVED = 5
+_POD_PREFIX_LENGTH = 24
+_MAX_NODES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for."""
+
+    mode: str = "udr"
+    nodes: int = 3
+    store: str = "sqlite"
+    vnet_cidr: str = "10.10.0.0/16"
+    subnet_cidr: str = "10.10.0.0/24"
+    cluster_cidr: str = "10.10.128.0/17"
+
+
+@dataclass(frozen=True, slots=True)
+class Vm:
+    """One virtual machine to make; ``mac`` is one of Azure's own."""
+
+    name: str
+    address: Addr
+    nic: str
+    mac: str
+    pod_cidr: Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """The lab to make."""
+
+    mode: str
+    store: str
+    vnet: Prefix
+    subnet: Prefix
+    cluster: Prefix
+    vms: tuple[Vm, ...]
+
+
+def blueprint(options: Options) -> Blueprint:
+    """Lay the lab out.
+
+    Raises:
+        Invalid: with everything that is wrong with the options.
+    """
+    problems = [*_choice("--mode", options.mode, MODES), *_choice("--store", options.store, STORES)]
+    vnet = _prefix("--vnet", options.vnet_cidr, problems)
+    subnet = _prefix("--subnet", options.subnet_cidr, problems)
+    cluster = _prefix("--cluster-cidr", options.cluster_cidr, problems)
+    if not 1 <= options.nodes <= _MAX_NODES:
+        rule = f"must be 1 to {_MAX_NODES}"
+        problems.append(Problem("", "--nodes", options.nodes, rule))
+    if vnet and subnet and cluster:
+        problems += _placement(vnet, subnet, cluster)
+        problems += _room(options.nodes, subnet, cluster)
+    if problems or not (vnet and subnet and cluster):
+        raise Invalid(problems)
+    vms = tuple(_vm(number, subnet, cluster) for number in range(options.nodes))
+    return Blueprint(options.mode, options.store, vnet, subnet, cluster, vms)
+
+
+def _choice(option: str, value: str, choices: dict[str, str]) -> list[Problem]:
+    if value not in choices:
+        known = ", ".join(name for name, refusal in choices.items() if not refusal)
+        return [Problem("", option, value, f"must be one of: {known}")]
+    return [Problem("", option, value, choices[value])] if choices[value] else []
+
+
+def _prefix(option: str, text: str, problems: list[Problem]) -> Prefix | None:
+    try:
+        prefix = Prefix.parse(text, strict=True)
+    except ValueError:
+        problems.append(Problem("", option, text, "must be a CIDR whose host bits are zero"))
+        return None
+    if prefix.family.bits != 32:  # noqa: PLR2004 - the width of an IPv4 address
+        problems.append(Problem("", option, text, "must be IPv4"))
+        return None
+    return prefix
+
+
+def _placement(vnet: Prefix, subnet: Prefix, cluster: Prefix) -> list[Problem]:
+    problems = []
+    if not vnet.covers(subnet):
+        rule = f"must lie inside the virtual network {vnet}"
+        problems.append(Problem("", "--subnet", str(subnet), rule))
+    if not vnet.covers(cluster):
+        rule = f"pod subnets must lie inside the virtual network {vnet}"
+        problems.append(Problem("", "--cluster-cidr", str(cluster), rule))
+    if cluster.overlaps(subnet):
+        rule = f"overlaps the subnet {subnet}, where Azure would give pod addresses to NICs"
+        problems.append(Problem("", "--cluster-cidr", str(cluster), rule))
+    return problems
+
+
+def _room(nodes: int, subnet: Prefix, cluster: Prefix) -> list[Problem]:
+    problems = []
+    hosts = subnet.last - subnet.first + 1 - _RESERVED
+    if nodes > hosts:
+        rule = f"has room for {max(hosts, 0)} virtual machines, not {nodes}"
+        problems.append(Problem("", "--subnet", str(subnet), rule))
+    blocks = 1 << max(_POD_PREFIX_LENGTH - cluster.length, 0)
+    if cluster.length > _POD_PREFIX_LENGTH or nodes > blocks:
+        rule = f"has no room for {nodes} pod subnets of /{_POD_PREFIX_LENGTH}"
+        problems.append(Problem("", "--cluster-cidr", str(cluster), rule))
+    return problems
+
+
+def _vm(number: int, subnet: Prefix, cluster: Prefix) -> Vm:
+    name = f"vm{number + 1}"
+    pods = cluster.base + (number << (cluster.family.bits - _POD_PREFIX_LENGTH))
+    return Vm(
+        name=name,
+        address=Addr(subnet.family, subnet.base + _FIRST_HOST + number),
+        nic=f"{name}-nic",
+        mac=f"00:0d:3a:00:00:{number + 1:02x}",
+        pod_cidr=Prefix(cluster.family, pods, _POD_PREFIX_LENGTH),
+    )

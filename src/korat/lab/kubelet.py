@@ -1,0 +1,295 @@
+"""The lab's kubelet and scheduler: makes the pods of the store run on the lab's nodes.
+
+The store says which pods there should be; this makes it so, again and again: it gives pods without
+a node one, starts what is missing (namespace, CNI ADD, answering ports, status) and stops what is
+no longer wanted. It judges by the present state only, so it does not matter how a state came about.
+"""
+
+import contextlib
+import dataclasses
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Problem, Unavailable
+from korat.core.model import codec
+from korat.core.model.endpoint import WorkloadEndpoint
+from korat.core.model.key import Key
+from korat.core.model.kubernetes.workload import endpoint_of, interface_name
+from korat.core.model.pod import Pod, PodIp, PodStatus
+from korat.drivers.kernel import namespace
+from korat.lab.cni_runtime import Attachment, CniRuntime, Json
+from korat.lab.responder import PodPort, Responder, sctp_works
+from korat.lab.state import LabPaths
+from korat.ports import Record, Store
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+_POLL_S = 1.0
+_START_AT_ONCE = 8
+_RETRY_S = 1.0
+_STATUS_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LabNode:
+    """A node the kubelet may use: its namespace, its address and its CNI."""
+
+    name: str
+    netns: str
+    address: str
+    cni: CniRuntime
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A pod that runs: what it was started from, and what CNI said."""
+
+    pod: Pod
+    node: LabNode
+    netns: str
+    attachment: Attachment | None  # None for a pod in its node's own namespace
+    result: Json
+
+
+class Kubelet:
+    """Runs in its own thread from ``start`` to ``stop``."""
+
+    def __init__(
+        self, store: Store, paths: LabPaths, nodes: Iterable[LabNode], responder: Responder
+    ) -> None:
+        self._store = store
+        self._paths = paths
+        self._nodes = {node.name: node for node in nodes}
+        self._responder = responder
+        self._running: dict[Key, _Running] = {}
+        self._said: dict[Key, str] = {}
+        self._stopping = threading.Event()
+        self._workers = ThreadPoolExecutor(_START_AT_ONCE, thread_name_prefix="kubelet")
+        self._thread = threading.Thread(target=self._run, name="kubelet", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop every pod, then end."""
+        self._stopping.set()
+        self._thread.join()
+        self._each(self._stop_pod, list(self._running))
+        self._workers.shutdown()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+            except NotFound:
+                continue  # the watch was too old; list again
+            except KoratError as error:
+                log.warning("the datastore is away", error=str(error))
+                self._stopping.wait(_RETRY_S)
+
+    def _follow(self) -> None:
+        snapshot = self._store.list(["Pod"])
+        pods = {record.key: record for record in snapshot.records}
+        with self._store.watch(snapshot.revision) as watch:
+            dirty = True
+            while not self._stopping.is_set():
+                if dirty:
+                    dirty = not self._reconcile(pods)
+                for event in watch.poll(_RETRY_S if dirty else _POLL_S):
+                    if event.key.kind != "Pod":
+                        continue
+                    dirty = True
+                    if event.record is None:
+                        pods.pop(event.key, None)
+                    else:
+                        pods[event.key] = event.record
+
+    def _reconcile(self, records: Mapping[Key, Record]) -> bool:
+        """One pass; True when nothing is left to be tried again."""
+        pods = {key: _load(record) for key, record in records.items()}
+        pods = self._schedule(pods, records)
+        gone = [
+            key
+            for key, running in self._running.items()
+            if key not in pods or _identity(pods[key]) != _identity(running.pod)
+        ]
+        stopped = self._each(self._stop_pod, gone)
+        missing = [pods[key] for key in sorted(pods) if key not in self._running]
+        started = self._each(self._start_pod, missing)
+        relabelled = [
+            pods[key]
+            for key, running in self._running.items()
+            if key in pods and pods[key].metadata.labels != running.pod.metadata.labels
+        ]
+        return all((stopped, started, self._each(self._relabel, relabelled)))
+
+    def _each(self, work: Callable[[T], None], items: Iterable[T]) -> bool:
+        """Do it for all of them at the same time; True when all went well."""
+        return all(list(self._workers.map(lambda item: self._try(work, item), items)))
+
+    def _schedule(self, pods: Mapping[Key, Pod], records: Mapping[Key, Record]) -> dict[Key, Pod]:
+        """Give pods without a node the emptiest one; names break ties."""
+        placed = dict(pods)
+        load = Counter(dict.fromkeys(self._nodes, 0))
+        load.update(p.spec.node_name for p in pods.values() if p.spec.node_name in self._nodes)
+        for key in sorted(pods):
+            if pods[key].spec.node_name:
+                continue
+            node = min(load, key=lambda name: (load[name], name))
+            load[node] += 1
+            spec = msgspec.structs.replace(pods[key].spec, node_name=node)
+            placed[key] = msgspec.structs.replace(pods[key], spec=spec)
+            with contextlib.suppress(
+                Conflict, NotFound
+            ):  # changed meanwhile: the next pass sees it
+                self._store.update(key, codec.dump(placed[key]), records[key].revision)
+        return placed
+
+    def _try(self, work: Callable[[T], None], item: T) -> bool:
+        """Do one thing; say once what went wrong, so that a retry does not fill the log."""
+        try:
+            work(item)
+        except (KoratError, OSError) as error:
+            key = item.key if isinstance(item, Pod) else None
+            if key and self._said.get(key) != str(error):
+                self._said[key] = str(error)
+                log.warning("pod is not running", pod=str(key), error=str(error))
+                self._set_status(key, PodStatus(phase="Pending", message=str(error)))
+            return False
+        return True
+
+    def _start_pod(self, pod: Pod) -> None:
+        node = self._nodes.get(pod.spec.node_name)
+        if node is None:
+            names = ", ".join(sorted(self._nodes))
+            raise NotFound(f"there is no node {pod.spec.node_name}", f"the lab's nodes are {names}")
+        running = self._on_host(pod, node) if pod.spec.host_network else self._attach(pod, node)
+        try:
+            self._responder.open(_label(pod), running.netns, _ports(pod))
+        except OSError as error:
+            self._detach(running)
+            raise Unavailable(f"{_label(pod)} cannot listen: {error.strerror}") from error
+        self._running[pod.key] = running
+        self._said.pop(pod.key, None)
+        addresses = _addresses(running)
+        status = PodStatus(
+            phase="Running",
+            host_ip=node.address,
+            pod_ip=addresses[0],
+            pod_ips=tuple(PodIp(ip) for ip in addresses),
+        )
+        self._set_status(pod.key, status)
+
+    def _on_host(self, pod: Pod, node: LabNode) -> _Running:
+        return _Running(pod, node, node.netns, None, {})
+
+    def _attach(self, pod: Pod, node: LabNode) -> _Running:
+        meta = pod.metadata
+        name = self._paths.namespace(f"pod-{interface_name(meta.namespace, meta.name, 'x')[1:]}")
+        namespace.remove(name)  # what a killed lab left under this name
+        namespace.create(name)
+        attachment = Attachment(
+            container_id=uuid.uuid4().hex,
+            netns=str(namespace.path_of(name)),
+            ifname="eth0",
+            args=(
+                ("IgnoreUnknown", "1"),
+                ("K8S_POD_NAMESPACE", meta.namespace),
+                ("K8S_POD_NAME", meta.name),
+            ),
+        )
+        try:
+            result = node.cni.add(attachment)
+        except KoratError:
+            namespace.remove(name)
+            raise
+        return _Running(pod, node, name, attachment, result)
+
+    def _stop_pod(self, key: Key) -> None:
+        running = self._running[key]
+        self._responder.close(_label(running.pod))
+        self._detach(running)
+        del self._running[key]
+
+    def _detach(self, running: _Running) -> None:
+        if running.attachment is not None:
+            running.node.cni.delete(running.attachment, running.result)
+            namespace.remove(running.netns)
+
+    def _relabel(self, pod: Pod) -> None:
+        """New labels on a running pod: its endpoint gets them, as from kube-controllers."""
+        running = self._running[pod.key]
+        if running.attachment is not None:
+            self._rewrite_endpoint(pod, running.attachment.container_id)
+        self._running[pod.key] = dataclasses.replace(running, pod=pod)
+
+    def _rewrite_endpoint(self, pod: Pod, container_id: str) -> None:
+        for record in self._store.list(["WorkloadEndpoint"]).records:
+            old = codec.load(record.key, record.value)
+            if isinstance(old, WorkloadEndpoint) and old.spec.container_id == container_id:
+                spec = old.spec
+                new = endpoint_of(
+                    pod,
+                    spec.node,
+                    container_id,
+                    spec.ip_networks,
+                    spec.interface_name,
+                    spec.mac,
+                )
+                labels = msgspec.structs.replace(old.metadata, labels=new.metadata.labels)
+                changed = msgspec.structs.replace(new, metadata=labels)
+                self._store.update(record.key, codec.dump(changed), record.revision)
+
+    def _set_status(self, key: Key, status: PodStatus) -> None:
+        """Report on a pod; one that is gone, or changes faster than we look, needs no report."""
+        for _ in range(_STATUS_TRIES):
+            found = [r for r in self._store.list(["Pod"]).records if r.key == key]
+            if not found:
+                return
+            pod = msgspec.structs.replace(_load(found[0]), status=status)
+            with contextlib.suppress(Conflict, NotFound):
+                self._store.update(key, codec.dump(pod), found[0].revision)
+                return
+
+
+def _load(record: Record) -> Pod:
+    pod = codec.load(record.key, record.value)
+    if not isinstance(pod, Pod):
+        raise Invalid([Problem(str(record.key), "kind", pod.kind, "must be Pod")])
+    return pod
+
+
+def _identity(pod: Pod) -> tuple[object, ...]:
+    """What cannot change while a pod runs: another value means another pod."""
+    return pod.metadata.uid, pod.account, pod.spec
+
+
+def _label(pod: Pod) -> str:
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
+
+
+def _ports(pod: Pod) -> list[PodPort]:
+    """What to answer on; SCTP only where the kernel has it, which ``lab up`` tells the user."""
+    return [
+        PodPort(port.protocol, port.container_port)
+        for container in pod.spec.containers
+        for port in container.ports
+        if port.protocol != "SCTP" or sctp_works()
+    ]
+
+
+def _addresses(running: _Running) -> list[str]:
+    if running.attachment is None:
+        return [running.node.address]
+    return [ip["address"].partition("/")[0] for ip in running.result["ips"]]
