@@ -21,15 +21,13 @@ from typing_extensions import override
 
 from korat.core.model.key import Key
 from korat.core.net.address import Addr, Family, Prefix
+from korat.core.net.port import PORT_LAST, PROTOCOLS_WITH_PORTS, Protocol
 from korat.core.policy.outcome import Direction, Outcome
 
-TCP, UDP, SCTP, UDPLITE = 6, 17, 132, 136
-ICMP, ICMPV6 = 1, 58
 #: Protocols whose packets begin with source and destination port.
-PORT_PROTOCOLS = frozenset({TCP, UDP, SCTP, UDPLITE})
+PORT_PROTOCOLS = PROTOCOLS_WITH_PORTS | {Protocol.UDPLITE}
 #: Protocols whose packets begin with type and code.
-ICMP_PROTOCOLS = frozenset({ICMP, ICMPV6})
-PORT_LAST = 65535
+ICMP_PROTOCOLS = frozenset({Protocol.ICMP, Protocol.ICMPV6})
 ICMP_LAST = 255
 
 

@@ -1,0 +1,120 @@
+"""The cluster as policy sees it: a frozen snapshot with tiers and policies in order.
+
+Built from any mixture of resources; kinds that say nothing about workload policy are passed over.
+A resource that cannot be read is left out, as Calico leaves out what fails validation, and named
+in ``problems``: an endpoint whose profile is left out is denied what its tiers do not decide.
+Source: calico.md 5.1 (order), 5.2 (missing tiers and profiles), 2.1 (the built-in profile).
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from korat.core.errors import Problem
+from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
+from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, ProfileSpec, Rule
+from korat.core.model.policy import Profile as ProfileResource
+from korat.core.model.policy import Tier as TierResource
+from korat.core.model.resource import Metadata, Resource
+from korat.core.net.address import Addr
+from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Tier
+from korat.core.policy.read import endpoint_of, governs_workloads, policy_of, profile_of, set_of
+
+R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
+
+#: Exists in every cluster without being stored.
+ALLOW_ALL_PROFILE = ProfileResource(
+    metadata=Metadata(name="projectcalico-default-allow"),
+    spec=ProfileSpec(ingress=(Rule(action="Allow"),), egress=(Rule(action="Allow"),)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A snapshot. ``endpoints`` and ``sets`` are sorted by key, ``tiers`` by their order."""
+
+    endpoints: tuple[Endpoint, ...]
+    sets: tuple[AddressSet, ...]
+    tiers: tuple[Tier, ...]
+    profiles: Mapping[str, Profile]
+    problems: tuple[Problem, ...]
+
+    @classmethod
+    def build(cls, resources: Iterable[Resource]) -> "Cluster":
+        """Put resources with distinct keys, in any order, together."""
+        every = sorted(resources, key=lambda resource: resource.key)
+        problems: list[Problem] = []
+        stored = _of(ProfileResource, every)
+        lent = {profile.metadata.name: profile.spec.labels_to_apply for profile in stored}
+        profiles = _read([ALLOW_ALL_PROFILE, *stored], profile_of, problems)
+        workloads = _read(_of(WorkloadEndpoint, every), lambda r: endpoint_of(r, lent), problems)
+        policies = _read(_policies(every), policy_of, problems)
+        return cls(
+            endpoints=tuple(workloads),
+            sets=tuple(_read(_sets(every), lambda r: set_of(r, lent), problems)),
+            tiers=_tiers(_of(TierResource, every), policies),
+            profiles={profile.name: profile for profile in profiles},
+            problems=tuple(problems),
+        )
+
+    def endpoint_at(self, addr: Addr) -> Endpoint | None:
+        """The workload that has an address; of several, the first by key."""
+        return next((e for e in self.endpoints if addr in e.addresses), None)
+
+    def policies_of(self, endpoint: Endpoint) -> tuple[Policy, ...]:
+        """The policies that select an endpoint, in the order in which they are asked."""
+        return tuple(
+            policy
+            for tier in self.tiers
+            for policy in tier.policies
+            if policy.selector.matches(endpoint.labels)
+        )
+
+
+def _of(kind: type[R], resources: Sequence[Resource]) -> list[R]:
+    # The exact class: a staged kind may derive from the enforced one, and must not be enforced.
+    return [resource for resource in resources if type(resource) is kind]
+
+
+def _policies(resources: Sequence[Resource]) -> list[NetworkPolicy | GlobalNetworkPolicy]:
+    named, everywhere = _of(NetworkPolicy, resources), _of(GlobalNetworkPolicy, resources)
+    written: list[NetworkPolicy | GlobalNetworkPolicy] = [*named, *everywhere]
+    return [policy for policy in written if governs_workloads(policy)]
+
+
+def _sets(resources: Sequence[Resource]) -> list[NetworkSet | GlobalNetworkSet]:
+    return [*_of(NetworkSet, resources), *_of(GlobalNetworkSet, resources)]
+
+
+def _read(resources: Iterable[R], read: Callable[[R], T], problems: list[Problem]) -> list[T]:
+    """Read what can be read, and add a problem for what cannot."""
+    values = []
+    for resource in resources:
+        try:
+            values.append(read(resource))
+        except ValueError as error:
+            problems.append(Problem(str(resource.key), "", None, f"is left out: {error}"))
+    return values
+
+
+def _tiers(stored: Iterable[TierResource], policies: Iterable[Policy]) -> tuple[Tier, ...]:
+    """Tiers in order: stored ones first, then those that policies name but nobody stored.
+
+    The latter are enforced too, with Deny at their end.
+    """
+    of_tier: defaultdict[str, list[Policy]] = defaultdict(list)
+    for policy in policies:
+        of_tier[policy.tier].append(policy)
+    specs = {tier.metadata.name: tier.spec for tier in stored}
+    passing = {name for name, spec in specs.items() if spec.default_action == "Pass"}
+    ranked = [
+        *((False, math.inf if s.order is None else s.order, name) for name, s in specs.items()),
+        *((True, math.inf, name) for name in of_tier.keys() - specs.keys()),
+    ]
+    return tuple(
+        Tier(name, name not in passing, tuple(sorted(of_tier[name], key=lambda p: p.rank)))
+        for _, _, name in sorted(ranked)
+    )

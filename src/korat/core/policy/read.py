@@ -1,0 +1,121 @@
+"""From resources to what policy needs of them: text parsed, selectors made effective.
+
+Each function reads one resource and raises ValueError for what it cannot read.
+Source: calico.md 1.2-1.6 (fields), 3.7 (conversion), 5.2 (absent types govern both directions).
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
+from korat.core.model.policy import GlobalNetworkPolicy, GlobalPolicySpec, NetworkPolicy, Rule
+from korat.core.model.policy import Profile as ProfileResource
+from korat.core.net.address import Addr, Family, Prefix
+from korat.core.net.port import protocol_number
+from korat.core.policy.entity import AddressSet, Endpoint, NamedPort, Policy, PolicyRule, Profile
+from korat.core.policy.outcome import Direction
+from korat.core.policy.rule import normal_rule
+from korat.core.policy.scope import (
+    NAMESPACE_LABEL,
+    ORCHESTRATOR_LABEL,
+    SERVICE_ACCOUNT_LABEL,
+    entity_scope,
+    policy_selector,
+)
+
+DEFAULT_TIER = "default"
+#: The profile of a namespace, whose labels its network sets inherit.
+NAMESPACE_PROFILE = "kns."
+#: Kubernetes' limit of a label's value; Calico leaves longer account names out.
+LABEL_VALUE_MAX = 63
+
+ProfileLabels = Mapping[str, Mapping[str, str]]
+
+
+def endpoint_of(resource: WorkloadEndpoint, lent: ProfileLabels) -> Endpoint:
+    """A workload endpoint; ``lent`` has the labels of every profile by name.
+
+    The labels that Calico derives from the object itself are set here too, since an object written
+    by hand may lack them.
+    """
+    spec, namespace = resource.spec, resource.metadata.namespace
+    derived = {NAMESPACE_LABEL: namespace, ORCHESTRATOR_LABEL: spec.orchestrator}
+    if len(spec.service_account_name) <= LABEL_VALUE_MAX:
+        derived[SERVICE_ACCOUNT_LABEL] = spec.service_account_name
+    own = resource.metadata.labels | {key: value for key, value in derived.items() if value}
+    return Endpoint(
+        key=resource.key,
+        node=spec.node,
+        interface=spec.interface_name,
+        addresses=tuple(sorted({_address(text) for text in spec.ip_networks})),
+        labels=_inherited(own, spec.profiles, lent),
+        ports=tuple(NamedPort(p.name, protocol_number(p.protocol), p.port) for p in spec.ports),
+        profiles=spec.profiles,
+        spoof_allowed=tuple(Prefix.parse(text) for text in spec.allow_spoofed_source_prefixes),
+    )
+
+
+def set_of(resource: NetworkSet | GlobalNetworkSet, lent: ProfileLabels) -> AddressSet:
+    """A network set; one in a namespace has the namespace's label and inherits its labels."""
+    own, namespace = dict(resource.metadata.labels), resource.metadata.namespace
+    parents = (NAMESPACE_PROFILE + namespace,) if namespace else ()
+    if namespace:
+        own[NAMESPACE_LABEL] = namespace
+    nets = {Prefix.parse(text) for text in resource.spec.nets}
+    return AddressSet(resource.key, tuple(sorted(nets)), _inherited(own, parents, lent))
+
+
+def policy_of(resource: NetworkPolicy | GlobalNetworkPolicy) -> Policy:
+    """A policy of either kind."""
+    spec, namespace = resource.spec, resource.metadata.namespace
+    return Policy(
+        key=resource.key,
+        tier=spec.tier or DEFAULT_TIER,
+        order=math.inf if spec.order is None else spec.order,
+        selector=policy_selector(spec, namespace),
+        directions=_directions(spec.types),
+        ingress=_rules(spec.ingress, namespace),
+        egress=_rules(spec.egress, namespace),
+    )
+
+
+def governs_workloads(resource: NetworkPolicy | GlobalNetworkPolicy) -> bool:
+    """Whether workloads are among those it governs; untracked and pre-DNAT policy is for hosts."""
+    spec = resource.spec
+    return not (isinstance(spec, GlobalPolicySpec) and (spec.do_not_track or spec.pre_dnat))
+
+
+def profile_of(resource: ProfileResource) -> Profile:
+    """A profile's rules; they belong to no namespace."""
+    spec = resource.spec
+    return Profile(resource.metadata.name, _rules(spec.ingress, ""), _rules(spec.egress, ""))
+
+
+def _directions(types: Iterable[str]) -> frozenset[Direction]:
+    return frozenset(Direction(name.lower()) for name in types) or frozenset(Direction)
+
+
+def _rules(rules: Iterable[Rule], namespace: str) -> tuple[PolicyRule, ...]:
+    return tuple(_rule(rule, namespace) for rule in rules)
+
+
+def _rule(rule: Rule, namespace: str) -> PolicyRule:
+    source = entity_scope(rule.source, namespace)
+    destination = entity_scope(rule.destination, namespace)
+    v4, v6 = (normal_rule(rule, source, destination, family) for family in Family)
+    return PolicyRule(rule, source, destination, v4, v6)
+
+
+def _address(text: str) -> Addr:
+    return Addr.parse(text.partition("/")[0])
+
+
+def _inherited(
+    own: Mapping[str, str], profiles: Iterable[str], lent: ProfileLabels
+) -> Mapping[str, str]:
+    """Own labels win over those of profiles, and an earlier profile's over a later one's."""
+    labels = dict(own)
+    for name in profiles:
+        for key, value in lent.get(name, {}).items():
+            labels.setdefault(key, value)
+    return labels
