@@ -1,0 +1,1 @@
+"""The nftables table ``inet korat`` as a value: built, printed, simulated and compared here."""

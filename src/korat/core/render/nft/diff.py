@@ -1,0 +1,151 @@
+"""What must change in the kernel to turn one ruleset into another: one small transaction.
+
+For: the node's apply step. The result depends on the two states only. Not for: repairing a table
+that someone else changed; there ``Ruleset.text`` replaces the whole table.
+
+The order within the transaction is what the kernel asks for: a thing exists before something
+refers to it, and nothing refers to a thing when it goes.
+
+1. declare new chains, sets and maps, all still empty
+2. flush changed and removed chains, delete elements that go or change: all old references are gone
+3. delete chains, sets and maps that only change their nature, and declare them anew
+4. add elements, then rules
+5. delete what is no longer there
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from korat.core.render.nft.ruleset import (
+    TABLE,
+    Chain,
+    Lookup,
+    Ruleset,
+    VerdictMap,
+    add_elements,
+    add_rules,
+    declare_chain,
+    declare_lookup,
+    delete_elements,
+)
+from korat.core.render.nft.statement import InSet, Key, MapLookup
+
+
+def diff(old: Ruleset | None, new: Ruleset) -> str:
+    """The transaction from ``old`` to ``new``; empty when they are equal.
+
+    ``old`` None means that nothing is known: the table is replaced whole.
+    Complexity: the size of both; lookups that are one object on both sides cost nothing.
+    """
+    if old is None:
+        return new.text
+    lines = list(_Plan.of(old, new).lines())
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Which names are touched, and how; each tuple is sorted."""
+
+    old: Ruleset
+    new: Ruleset
+    renewed_lookups: frozenset[str]
+    renewed_chains: frozenset[str]
+    changed_chains: tuple[str, ...]
+
+    @classmethod
+    def of(cls, old: Ruleset, new: Ruleset) -> "_Plan":
+        """Compare."""
+        kept_lookups = old.lookups.keys() & new.lookups.keys()
+        kept_chains = old.chains.keys() & new.chains.keys()
+        lookups = frozenset(
+            name
+            for name in kept_lookups
+            if _nature(old.lookups[name]) != _nature(new.lookups[name])
+        )
+        chains = frozenset(
+            name for name in kept_chains if old.chains[name].base != new.chains[name].base
+        )
+        changed = (
+            name
+            for name in kept_chains
+            if _rules_change(old.chains[name], new.chains[name], lookups)
+        )
+        return cls(old, new, lookups, chains, tuple(sorted(changed)))
+
+    def lines(self) -> Iterator[str]:
+        """The commands in order."""
+        old, new = self.old, self.new
+        born_chains = sorted(new.chains.keys() - old.chains.keys())
+        born_lookups = sorted(new.lookups.keys() - old.lookups.keys())
+        dead_chains = sorted(old.chains.keys() - new.chains.keys())
+        dead_lookups = sorted(old.lookups.keys() - new.lookups.keys())
+        yield from self._declare(born_chains, born_lookups)
+        yield from (f"flush chain {TABLE} {name}" for name in (*self.changed_chains, *dead_chains))
+        yield from self._shrink(dead_lookups)
+        yield from self._delete(sorted(self.renewed_chains), sorted(self.renewed_lookups))
+        yield from self._declare(sorted(self.renewed_chains), sorted(self.renewed_lookups))
+        yield from self._grow()
+        for name in sorted((*self.changed_chains, *born_chains)):
+            yield from add_rules(name, new.chains[name])
+        yield from self._delete(dead_chains, dead_lookups)
+
+    def _declare(self, chains: Iterable[str], lookups: Iterable[str]) -> Iterator[str]:
+        yield from (declare_chain(name, self.new.chains[name]) for name in chains)
+        yield from (declare_lookup(name, self.new.lookups[name]) for name in lookups)
+
+    def _delete(self, chains: Iterable[str], lookups: Iterable[str]) -> Iterator[str]:
+        for name in lookups:
+            noun = "map" if isinstance(self.old.lookups[name], VerdictMap) else "set"
+            yield f"delete {noun} {TABLE} {name}"
+        yield from (f"delete chain {TABLE} {name}" for name in chains)
+
+    def _shrink(self, dead: Iterable[str]) -> Iterator[str]:
+        """Take out elements, so that no element refers to a chain that goes or is renewed."""
+        for name in sorted((*dead, *self.renewed_lookups)):
+            lookup = self.old.lookups[name]
+            if isinstance(lookup, VerdictMap) and lookup.elements:
+                yield f"flush map {TABLE} {name}"
+        for name, before, after in self._kept():
+            yield from delete_elements(name, before, _only_in(before, after))
+
+    def _grow(self) -> Iterator[str]:
+        fresh = (self.new.lookups.keys() - self.old.lookups.keys()) | self.renewed_lookups
+        kept = {name: (before, after) for name, before, after in self._kept()}
+        for name in sorted(fresh | kept.keys()):
+            if name in fresh:
+                lookup = self.new.lookups[name]
+                yield from add_elements(name, lookup, lookup.elements)
+            else:
+                before, after = kept[name]
+                yield from add_elements(name, after, _only_in(after, before))
+
+    def _kept(self) -> Iterator[tuple[str, Lookup, Lookup]]:
+        """Sets and maps on both sides whose elements differ."""
+        for name in sorted(self.old.lookups.keys() & self.new.lookups.keys()):
+            before, after = self.old.lookups[name], self.new.lookups[name]
+            if name not in self.renewed_lookups and before.elements is not after.elements:
+                yield name, before, after
+
+
+def _nature(lookup: Lookup) -> tuple[object, ...]:
+    return type(lookup), lookup.types, lookup.interval
+
+
+def _rules_change(before: Chain, after: Chain, renewed: frozenset[str]) -> bool:
+    """Whether a chain must be refilled: it differs, or a set that it names is made anew."""
+    if before is after and not renewed:
+        return False
+    return before != after or any(
+        statement.name in renewed
+        for rule in before.rules
+        for statement in rule.statements
+        if isinstance(statement, InSet | MapLookup)
+    )
+
+
+def _only_in(left: Lookup, right: Lookup) -> Iterable[Key]:
+    """The keys of ``left`` that ``right`` lacks or maps elsewhere."""
+    if isinstance(left, VerdictMap) and isinstance(right, VerdictMap):
+        return (key for key, _ in left.elements.items() - right.elements.items())
+    return left.elements - right.elements  # type: ignore[operator]

@@ -1,0 +1,190 @@
+"""A whole table ``inet korat`` as one value: sets, verdict maps, chains.
+
+For: holding what a node's kernel should have, and printing it for a load from scratch. Not for:
+finding out what changed (``diff``), or what a packet meets (``simulate``).
+Source: nft(8); every name korat makes is a plain identifier.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from korat.core.render.nft.statement import (
+    Key,
+    Span,
+    Statement,
+    Type,
+    Verdict,
+    key_text,
+    quoted,
+)
+
+#: The one table that korat owns.
+TABLE = "inet korat"
+
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}")
+_COMMENT_MAX = 127
+#: nft's scanner is quadratic on very long lines, so that long lists of elements are cut.
+_ELEMENTS_PER_COMMAND = 5000
+
+
+def digest(*parts: str) -> str:
+    """A short name for content: the same parts give the same name on every node, at any time."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+
+
+class Hook(Enum):
+    """Where in the kernel's way of a packet a base chain hangs."""
+
+    PREROUTING = "prerouting"
+    INPUT = "input"
+    FORWARD = "forward"
+    OUTPUT = "output"
+    POSTROUTING = "postrouting"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What makes a chain a base chain; its policy is accept, for others' traffic is not ours."""
+
+    type: str
+    hook: Hook
+    priority: int
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return f"type {self.type} hook {self.hook.value} priority {self.priority}; policy accept;"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Statements in order: matches first, then what happens."""
+
+    statements: tuple[Statement, ...]
+    comment: str = ""
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        words = [statement.text for statement in self.statements]
+        if self.comment:
+            words.append(f"comment {quoted(self.comment, _COMMENT_MAX)}")
+        return " ".join(words)
+
+
+def rule(*statements: Statement, comment: str = "") -> Rule:
+    """A rule of these statements."""
+    return Rule(statements, comment)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Rules in order; ``base`` is None for a chain that is only jumped to."""
+
+    rules: tuple[Rule, ...] = ()
+    base: Base | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSet:
+    """Keys of one type. ``interval``: its keys may hold spans; they do not overlap."""
+
+    types: tuple[Type, ...]
+    elements: frozenset[Key] = frozenset()
+    interval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictMap:
+    """Keys of one type, each with its verdict. ``interval``: its keys may hold spans."""
+
+    types: tuple[Type, ...]
+    elements: Mapping[Key, Verdict] = field(default_factory=dict)
+    interval: bool = False
+
+
+Lookup = NamedSet | VerdictMap
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """The table: sets and maps share one space of names, chains have another.
+
+    Invariant: names are plain identifiers; ``check`` says whether the kernel would take the rest.
+    """
+
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    chains: Mapping[str, Chain] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (*self.lookups, *self.chains):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"not a name for nftables: {name!r}")
+
+    @property
+    def text(self) -> str:
+        """A transaction that replaces whatever the kernel has under this name with this table."""
+        lines = [f"add table {TABLE}", f"delete table {TABLE}", f"add table {TABLE}"]
+        lines.extend(declare_chain(name, chain) for name, chain in sorted(self.chains.items()))
+        for name, lookup in sorted(self.lookups.items()):
+            lines.append(declare_lookup(name, lookup))
+            lines.extend(add_elements(name, lookup, lookup.elements))
+        for name, chain in sorted(self.chains.items()):
+            lines.extend(add_rules(name, chain))
+        return "\n".join(lines) + "\n"
+
+
+def declare_chain(name: str, chain: Chain) -> str:
+    """The command that makes the chain, still empty."""
+    return f"add chain {TABLE} {name}" + (f" {{ {chain.base.text} }}" if chain.base else "")
+
+
+def declare_lookup(name: str, lookup: Lookup) -> str:
+    """The command that makes the set or map, still empty."""
+    noun, value = ("map", " : verdict") if isinstance(lookup, VerdictMap) else ("set", "")
+    types = " . ".join(kind.value for kind in lookup.types)
+    flags = " flags interval;" if lookup.interval else ""
+    return f"add {noun} {TABLE} {name} {{ type {types}{value};{flags} }}"
+
+
+def add_rules(name: str, chain: Chain) -> Iterable[str]:
+    """The commands that fill the chain."""
+    return (f"add rule {TABLE} {name} {each.text}" for each in chain.rules)
+
+
+def add_elements(name: str, lookup: Lookup, keys: Iterable[Key]) -> Iterable[str]:
+    """The commands that put these of the lookup's own elements into it, sorted."""
+    ordered = sorted(keys, key=sort_key)
+    if isinstance(lookup, VerdictMap):
+        verdicts = lookup.elements
+        words = [f"{key_text(lookup.types, key)} : {verdicts[key].text}" for key in ordered]
+    else:
+        words = [key_text(lookup.types, key) for key in ordered]
+    return _element_commands("add", name, words)
+
+
+def delete_elements(name: str, lookup: Lookup, keys: Iterable[Key]) -> Iterable[str]:
+    """The commands that take these keys out of the lookup, sorted."""
+    words = [key_text(lookup.types, key) for key in sorted(keys, key=sort_key)]
+    return _element_commands("delete", name, words)
+
+
+def sort_key(key: Key) -> tuple[tuple[int, int, str], ...]:
+    """An order of keys whose parts are numbers, spans and names mixed."""
+    return tuple(
+        (part.first, part.last, "")
+        if isinstance(part, Span)
+        else (0, 0, part)
+        if isinstance(part, str)
+        else (part, part, "")
+        for part in key
+    )
+
+
+def _element_commands(verb: str, name: str, words: list[str]) -> Iterable[str]:
+    for start in range(0, len(words), _ELEMENTS_PER_COMMAND):
+        inside = ", ".join(words[start : start + _ELEMENTS_PER_COMMAND])
+        yield f"{verb} element {TABLE} {name} {{ {inside} }}"

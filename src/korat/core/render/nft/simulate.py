@@ -1,0 +1,305 @@
+"""What a packet meets in a ruleset: a pure interpreter.
+
+For: proving renderers against the evaluator without a kernel, and for ``explain``. Stateless: the
+connection's state is an input, counters and limits do not count (a limit always matches).
+Not for: other tables' chains, or routing, which the caller gives as interfaces.
+Source: net/netfilter/nf_tables_core.c (nft_do_chain).
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from operator import itemgetter
+from typing import assert_never
+
+from korat.core.net.address import Addr, Family
+from korat.core.render.nft.check import check
+from korat.core.render.nft.ruleset import Hook, Rule, Ruleset, VerdictMap
+from korat.core.render.nft.statement import (
+    ACCEPT,
+    RETURN,
+    Action,
+    Choice,
+    Counter,
+    CtMatch,
+    CtState,
+    Field,
+    InSet,
+    Key,
+    Limit,
+    Log,
+    MapLookup,
+    Match,
+    Nat,
+    Span,
+    Statement,
+    Type,
+    Value,
+    Verdict,
+)
+
+_ICMP_PROTOCOLS = frozenset({1, 58})
+_PORT_PROTOCOLS = frozenset({6, 17, 33, 132, 136})
+_NFPROTO = {Family.V4: 2, Family.V6: 10}
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A packet at a hook. ``a`` and ``b`` are source and destination port, or ICMP type and code.
+
+    An interface is empty where the hook knows none.
+    """
+
+    iif: str
+    oif: str
+    src: Addr
+    dst: Addr
+    protocol: int
+    a: int = 0
+    b: int = 0
+    state: CtState = CtState.NEW
+
+    def value(self, field: Field) -> str | int | None:  # noqa: C901, PLR0911 -- one table
+        """What the kernel would load, or None where the packet has no such field."""
+        match field:
+            case Field.IIFNAME:
+                return self.iif
+            case Field.OIFNAME:
+                return self.oif
+            case Field.IP_SADDR | Field.IP6_SADDR:
+                return self.src.value if self._of_version(field) else None
+            case Field.IP_DADDR | Field.IP6_DADDR:
+                return self.dst.value if self._of_version(field) else None
+            case Field.L4PROTO:
+                return self.protocol
+            case Field.NFPROTO:
+                return _NFPROTO[self.src.family]
+            case Field.SPORT | Field.DPORT:
+                return self._port(field)
+            case Field.ICMP_TYPE | Field.ICMP_CODE:
+                return self._icmp(Family.V4, 1, self.a if field is Field.ICMP_TYPE else self.b)
+            case Field.ICMPV6_TYPE | Field.ICMPV6_CODE:
+                return self._icmp(Family.V6, 58, self.a if field is Field.ICMPV6_TYPE else self.b)
+            case _:
+                assert_never(field)
+
+    def _of_version(self, field: Field) -> bool:
+        return (self.src.family is Family.V4) is (field.type is Type.IPV4)
+
+    def _port(self, field: Field) -> int | None:
+        if self.protocol in _PORT_PROTOCOLS:
+            return self.a if field is Field.SPORT else self.b
+        if self.protocol in _ICMP_PROTOCOLS and field is Field.SPORT:
+            # The first two octets, whatever they are called: type and code.
+            return self.a << 8 | self.b
+        return None
+
+    def _icmp(self, family: Family, protocol: int, value: int) -> int | None:
+        return value if (self.src.family, self.protocol) == (family, protocol) else None
+
+
+class Fate(Enum):
+    """How a hook ends for a packet."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What happened at one hook: the fate, the chains entered, the log lines, the translation."""
+
+    fate: Fate
+    chains: tuple[str, ...] = ()
+    logs: tuple[str, ...] = ()
+    nat: Nat | None = None
+
+
+def simulate(ruleset: Ruleset, packet: Packet, hook: Hook) -> Passage:
+    """Send one packet through all base chains of one hook; many packets want a ``Simulator``.
+
+    Raises:
+        RefusedError: the kernel would not load this ruleset.
+    """
+    return Simulator(ruleset).run(packet, hook)
+
+
+class Simulator:
+    """A checked ruleset ready for many packets."""
+
+    def __init__(self, ruleset: Ruleset) -> None:
+        check(ruleset)
+        self._chains = ruleset.chains
+        self._lookups = {
+            name: _Finder(
+                lookup.elements
+                if isinstance(lookup, VerdictMap)
+                else dict.fromkeys(lookup.elements, ACCEPT)
+            )
+            for name, lookup in ruleset.lookups.items()
+        }
+        self._choices: dict[int, tuple[Choice, _Finder]] = {}
+
+    def run(self, packet: Packet, hook: Hook) -> Passage:
+        """Send one packet through all base chains of one hook, in order of priority."""
+        walk = _Walk([], [])
+        order = sorted(
+            (chain.base.priority, name)
+            for name, chain in self._chains.items()
+            if chain.base and chain.base.hook is hook
+        )
+        for _, name in order:
+            fate = self._base(name, packet, walk)
+            if fate is not Fate.ACCEPT:
+                return walk.end(fate)
+        return walk.end(Fate.ACCEPT)
+
+    def _base(self, name: str, packet: Packet, walk: "_Walk") -> Fate:
+        verdict = self._chain(name, packet, walk)
+        match verdict.action:
+            case Action.DROP:
+                return Fate.DROP
+            case Action.REJECT:
+                return Fate.REJECT
+            case _:
+                return Fate.ACCEPT
+
+    def _chain(self, name: str, packet: Packet, walk: "_Walk") -> Verdict:
+        """Run a chain; ends with accept, drop, reject, or return when it came to its end."""
+        walk.chains.append(name)
+        for rule in self._chains[name].rules:
+            verdict = self._rule(rule, packet, walk)
+            if verdict is None:
+                continue
+            if verdict.action is Action.GOTO:
+                return self._chain(verdict.chain, packet, walk)
+            if verdict.action is not Action.JUMP:
+                return verdict
+            inner = self._chain(verdict.chain, packet, walk)
+            if inner.action is not Action.RETURN:
+                return inner
+        return RETURN
+
+    def _rule(self, rule: Rule, packet: Packet, walk: "_Walk") -> Verdict | None:
+        """The verdict of a rule, or None when it did not match or had none."""
+        for statement in rule.statements:
+            result = self._statement(statement, packet, walk)
+            if result is False:
+                return None
+            if isinstance(result, Verdict):
+                return result
+        return None
+
+    def _statement(  # noqa: C901, PLR0911 -- one arm per statement
+        self, statement: Statement, packet: Packet, walk: "_Walk"
+    ) -> Verdict | bool:
+        """A verdict, or whether the rule goes on."""
+        match statement:
+            case Verdict():
+                return statement
+            case Match():
+                return _matches(statement, packet)
+            case CtMatch(states):
+                return packet.state in states
+            case InSet(fields, name, negated):
+                key = _key(fields, packet)
+                return key is not None and (self._lookups[name].find(key) is None) is negated
+            case MapLookup(fields, name):
+                key = _key(fields, packet)
+                return key is not None and (self._lookups[name].find(key) or False)
+            case Choice(fields):
+                key = _key(fields, packet)
+                return key is not None and (self._choice(statement).find(key) or False)
+            case Log(prefix):
+                walk.logs.append(prefix)
+                return True
+            case Nat():
+                walk.nat = statement
+                return ACCEPT
+            case Counter() | Limit():
+                return True
+            case _:
+                assert_never(statement)
+
+    def _choice(self, choice: Choice) -> "_Finder":
+        known = self._choices.get(id(choice))
+        if known is None:
+            # The choice is kept beside its finder, so that its id stays its own.
+            known = self._choices[id(choice)] = (choice, _Finder(dict(choice.elements)))
+        return known[1]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What is noted on the way."""
+
+    chains: list[str]
+    logs: list[str]
+    nat: Nat | None = None
+
+    def end(self, fate: Fate) -> Passage:
+        return Passage(fate, tuple(self.chains), tuple(self.logs), self.nat)
+
+
+class _Finder:
+    """Looks a packet's key up among elements that may hold spans."""
+
+    def __init__(self, elements: Mapping[Key, Verdict]) -> None:
+        spans = {key: verdict for key, verdict in elements.items() if _has_span(key)}
+        self._exact = (
+            elements if not spans else {k: v for k, v in elements.items() if k not in spans}
+        )
+        self._single = _singles(spans)
+        self._boxes = [(key, verdict) for key, verdict in spans.items() if len(key) > 1]
+
+    def find(self, key: Key) -> Verdict | None:
+        exact = self._exact.get(key)
+        if exact is not None:
+            return exact
+        if self._single and isinstance(key[0], int):
+            at = bisect_right(self._single, key[0], key=itemgetter(0)) - 1
+            if at >= 0 and key[0] <= self._single[at][1]:
+                return self._single[at][2]
+        return next((v for box, v in self._boxes if all(map(_inside, key, box))), None)
+
+
+def _singles(spans: Mapping[Key, Verdict]) -> list[tuple[int, int, Verdict]]:
+    """The one-part spans, sorted; they are disjoint."""
+    found = [
+        (key[0].first, key[0].last, verdict)
+        for key, verdict in spans.items()
+        if len(key) == 1 and isinstance(key[0], Span)
+    ]
+    return sorted(found, key=itemgetter(0))
+
+
+def _has_span(key: Key) -> bool:
+    return any(isinstance(part, Span) for part in key)
+
+
+def _inside(value: Value, part: Value) -> bool:
+    if isinstance(part, Span) and isinstance(value, int):
+        return part.first <= value <= part.last
+    return value == part
+
+
+def _matches(match: Match, packet: Packet) -> bool:
+    value = packet.value(match.field)
+    if value is None:
+        return False
+    return any(_equals(value, wanted) for wanted in match.values) is not match.negated
+
+
+def _equals(value: str | int, wanted: Value) -> bool:
+    if isinstance(value, str) and isinstance(wanted, str) and wanted.endswith("*"):
+        return value.startswith(wanted[:-1])
+    return _inside(value, wanted)
+
+
+def _key(fields: Iterable[Field], packet: Packet) -> Key | None:
+    """The packet's key, or None where it lacks one of the fields."""
+    parts = [packet.value(field) for field in fields]
+    key = tuple(part for part in parts if part is not None)
+    return key if len(key) == len(parts) else None

@@ -1,0 +1,327 @@
+"""The nftables statements that korat uses, as values that print themselves.
+
+For: naming exactly what a rule of ``inet korat`` may hold, so that the same value is printed for
+the kernel, interpreted by ``simulate`` and compared by ``diff``. Not for: parsing nftables text, or
+statements that no renderer of korat writes.
+Source: nft(8) 1.0.6, the oldest one that korat supports (Debian 12).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from korat.core.net.address import Addr, Family, Prefix
+
+#: What the kernel keeps of a log prefix (NF_LOG_PREFIXLEN less its terminator).
+LOG_PREFIX_MAX = 127
+
+_IFNAME = re.compile(r"[!#-)+-.0-~]{1,15}")  # printable, no blank, quote, star or slash
+_UNPRINTABLE = re.compile(r"[^ !#-~]")
+
+
+class Type(Enum):
+    """The type of one part of a key, by nftables' name of it."""
+
+    IPV4 = "ipv4_addr"
+    IPV6 = "ipv6_addr"
+    IFNAME = "ifname"
+    PROTO = "inet_proto"
+    PORT = "inet_service"
+    ICMP_TYPE = "icmp_type"
+    ICMP_CODE = "icmp_code"
+    ICMPV6_TYPE = "icmpv6_type"
+    ICMPV6_CODE = "icmpv6_code"
+    NFPROTO = "nf_proto"
+
+
+class Field(Enum):
+    """What of a packet a rule may look at, by nftables' words for it."""
+
+    IIFNAME = "iifname"
+    OIFNAME = "oifname"
+    IP_SADDR = "ip saddr"
+    IP_DADDR = "ip daddr"
+    IP6_SADDR = "ip6 saddr"
+    IP6_DADDR = "ip6 daddr"
+    L4PROTO = "meta l4proto"
+    NFPROTO = "meta nfproto"
+    SPORT = "th sport"
+    DPORT = "th dport"
+    ICMP_TYPE = "icmp type"
+    ICMP_CODE = "icmp code"
+    ICMPV6_TYPE = "icmpv6 type"
+    ICMPV6_CODE = "icmpv6 code"
+
+    @property
+    def type(self) -> Type:
+        """The type of this field's values."""
+        return _TYPE_OF[self]
+
+
+_TYPE_OF: Mapping[Field, Type] = {
+    Field.IIFNAME: Type.IFNAME,
+    Field.OIFNAME: Type.IFNAME,
+    Field.IP_SADDR: Type.IPV4,
+    Field.IP_DADDR: Type.IPV4,
+    Field.IP6_SADDR: Type.IPV6,
+    Field.IP6_DADDR: Type.IPV6,
+    Field.L4PROTO: Type.PROTO,
+    Field.NFPROTO: Type.NFPROTO,
+    Field.SPORT: Type.PORT,
+    Field.DPORT: Type.PORT,
+    Field.ICMP_TYPE: Type.ICMP_TYPE,
+    Field.ICMP_CODE: Type.ICMP_CODE,
+    Field.ICMPV6_TYPE: Type.ICMPV6_TYPE,
+    Field.ICMPV6_CODE: Type.ICMPV6_CODE,
+}
+
+
+class Span(NamedTuple):
+    """All numbers from ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+
+
+#: One part of a key: an interface name, a number (an address is its number), or a span of numbers.
+Value = str | int | Span
+#: A key of a set or map: one value for each part of its type.
+Key = tuple[Value, ...]
+
+
+def _number(kind: Type, number: int) -> str:
+    match kind:
+        case Type.IPV4:
+            return str(Addr(Family.V4, number))
+        case Type.IPV6:
+            return str(Addr(Family.V6, number))
+        case Type.NFPROTO:
+            return {2: "ipv4", 10: "ipv6"}[number]
+        case _:
+            return str(number)
+
+
+def _span(kind: Type, span: Span) -> str:
+    size = span.last - span.first + 1
+    if kind in (Type.IPV4, Type.IPV6) and size & (size - 1) == 0 and span.first % size == 0:
+        family = Family.V4 if kind is Type.IPV4 else Family.V6
+        return str(Prefix(family, span.first, family.bits - size.bit_length() + 1))
+    return f"{_number(kind, span.first)}-{_number(kind, span.last)}"
+
+
+def value_text(kind: Type, value: Value) -> str:
+    """A value as nftables reads it.
+
+    Raises:
+        ValueError: an interface name that Linux or nftables would not take literally.
+    """
+    if isinstance(value, Span):
+        return _span(kind, value)
+    if isinstance(value, int):
+        return _number(kind, value)
+    if not _IFNAME.fullmatch(value.removesuffix("*")):
+        raise ValueError(f"not an interface name: {value!r}")
+    return f'"{value}"'
+
+
+def key_text(types: tuple[Type, ...], key: Key) -> str:
+    """A key as nftables reads it, its parts joined by dots."""
+    if len(key) == 1:
+        return value_text(types[0], key[0])
+    return " . ".join(map(value_text, types, key))
+
+
+def quoted(text: str, limit: int) -> str:
+    """Free text within nftables' quotes: cut to ``limit``, quotes and control signs replaced."""
+    return '"' + _UNPRINTABLE.sub("_", text)[:limit] + '"'
+
+
+class Action(Enum):
+    """What a verdict does."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    RETURN = "return"
+    REJECT = "reject"
+    JUMP = "jump"
+    GOTO = "goto"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of a rule; ``chain`` is the target of a jump or goto and empty otherwise."""
+
+    action: Action
+    chain: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.chain) is not (self.action in (Action.JUMP, Action.GOTO)):
+            raise ValueError(f"{self.action.value} with chain {self.chain!r}")
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return f"{self.action.value} {self.chain}" if self.chain else self.action.value
+
+
+ACCEPT = Verdict(Action.ACCEPT)
+DROP = Verdict(Action.DROP)
+RETURN = Verdict(Action.RETURN)
+REJECT = Verdict(Action.REJECT)
+
+
+def jump(chain: str) -> Verdict:
+    """Go on in ``chain`` and come back."""
+    return Verdict(Action.JUMP, chain)
+
+
+def goto(chain: str) -> Verdict:
+    """Go on in ``chain`` and come back where this chain would have come back."""
+    return Verdict(Action.GOTO, chain)
+
+
+class CtState(Enum):
+    """What connection tracking thinks of a packet."""
+
+    NEW = "new"
+    ESTABLISHED = "established"
+    RELATED = "related"
+    INVALID = "invalid"
+    UNTRACKED = "untracked"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A field is one of the values (or none of them); one interface name may end in ``*``."""
+
+    field: Field
+    values: tuple[Value, ...]
+    negated: bool = False
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        values = [value_text(self.field.type, value) for value in self.values]
+        right = values[0] if len(values) == 1 else f"{{ {', '.join(values)} }}"
+        return f"{self.field.value} {'!= ' if self.negated else ''}{right}"
+
+
+@dataclass(frozen=True, slots=True)
+class CtMatch:
+    """The connection's state is one of these."""
+
+    states: tuple[CtState, ...]
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return f"ct state {','.join(state.value for state in self.states)}"
+
+
+@dataclass(frozen=True, slots=True)
+class InSet:
+    """The fields together are (or are not) an element of a named set."""
+
+    fields: tuple[Field, ...]
+    name: str
+    negated: bool = False
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return f"{_fields(self.fields)} {'!= ' if self.negated else ''}@{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Matches at most so often: ``rate`` is nftables' ``10/second``."""
+
+    rate: str
+    burst: int
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return f"limit rate {self.rate} burst {self.burst} packets"
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Counts packets and bytes."""
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return "counter"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Writes a line to the kernel's log."""
+
+    prefix: str
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return f"log prefix {quoted(self.prefix, LOG_PREFIX_MAX)}"
+
+
+@dataclass(frozen=True, slots=True)
+class MapLookup:
+    """The fields together choose a verdict in a named map; a miss goes on to the next rule."""
+
+    fields: tuple[Field, ...]
+    name: str
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return f"{_fields(self.fields)} vmap @{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """As ``MapLookup`` in a map that belongs to the rule itself. Elements are disjoint."""
+
+    fields: tuple[Field, ...]
+    elements: tuple[tuple[Key, Verdict], ...]
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        types = tuple(field.type for field in self.fields)
+        inside = ", ".join(f"{key_text(types, key)} : {to.text}" for key, to in self.elements)
+        return f"{_fields(self.fields)} vmap {{ {inside} }}"
+
+
+@dataclass(frozen=True, slots=True)
+class Nat:
+    """Source address translation: to ``address``, or to the outgoing interface's (masquerade).
+
+    ``ports`` may only stand in a rule that matches TCP, UDP or SCTP.
+    """
+
+    address: Addr | None = None
+    ports: Span | None = None
+    fully_random: bool = False
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        ports = f":{self.ports.first}-{self.ports.last}" if self.ports else ""
+        flags = " fully-random" if self.fully_random else ""
+        if self.address is None:
+            return f"masquerade{f' to {ports}' if ports else ''}{flags}"
+        if self.address.family is Family.V4:
+            return f"snat ip to {self.address}{ports}{flags}"
+        return f"snat ip6 to {f'[{self.address}]' if ports else self.address}{ports}{flags}"
+
+
+Statement = Match | CtMatch | InSet | Limit | Counter | Log | MapLookup | Choice | Nat | Verdict
+
+
+def _fields(fields: tuple[Field, ...]) -> str:
+    return " . ".join(field.value for field in fields)
