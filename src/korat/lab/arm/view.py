@@ -1,14 +1,17 @@
 """What the packet fabric sees of ARM's resources: plain frozen values.
 
 The fabric forwards by exactly this view, so that what an SDK client changes in ARM steers packets,
-and ``effectiveRouteTable`` answers from the same routes. ``lab.arm.model`` makes the view; this
-module knows neither ARM's JSON nor namespaces.
+and ``effectiveRouteTable`` answers from the same routes. The values know nothing of ARM's JSON.
 """
 
 from dataclasses import dataclass
 
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.effective import EffectiveRoute
+from korat.lab.arm import rule
+from korat.lab.arm.model import Json, Model
+from korat.lab.arm.resource import interface
+from korat.lab.arm.resource.virtual_network import vnet_prefixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class NicView:
 
     ``addresses`` has the primary address first; ``mac`` is written ``00:0d:3a:00:00:01``;
     ``ip_forwarding`` False means that Azure checks source and destination of its packets;
-    ``routes`` are the effective routes of the NIC's subnet.
+    ``routes`` are the effective routes of the NIC's subnet, ``subnet`` is its prefix.
     """
 
     name: str
@@ -26,6 +29,7 @@ class NicView:
     ip_forwarding: bool
     mac: str
     routes: tuple[EffectiveRoute, ...]
+    subnet: Prefix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +39,35 @@ class NetworkView:
     vnet_prefixes: tuple[Prefix, ...]
     subnet_gateways: tuple[Addr, ...]
     nics: tuple[NicView, ...]
+
+
+def network_view(model: Model) -> NetworkView:
+    """The virtual network as it is now; take it again when ``Model.on_change`` calls."""
+    with model.lock:
+        networks = tuple(model.all("virtualNetworks"))
+        return NetworkView(
+            tuple(prefix for network in networks for prefix in vnet_prefixes(network)),
+            tuple(
+                rule.gateway(prefix)
+                for network in networks
+                for subnet in network["properties"]["subnets"]
+                for prefix in rule.subnet_prefixes(subnet["properties"])
+            ),
+            tuple(
+                _nic(model, stored)
+                for stored in model.all("networkInterfaces")
+                if "virtualMachine" in stored["properties"]
+            ),
+        )
+
+
+def _nic(model: Model, stored: Json) -> NicView:
+    properties = stored["properties"]
+    return NicView(
+        name=stored["name"],
+        vm=properties["virtualMachine"]["id"].rpartition("/")[2],
+        addresses=interface.addresses(stored),
+        ip_forwarding=properties["enableIPForwarding"],
+        mac=properties["macAddress"].replace("-", ":").lower(),
+        routes=interface.routes(model, stored),
+    )

@@ -1,0 +1,1 @@
+"""The Azure fabric in network namespaces: real packets, forwarded by what ARM holds."""

@@ -1,0 +1,46 @@
+"""What is not certain about Azure's fabric, as named switches with the defaults korat believes.
+
+Source: Azure's virtual network FAQ lists TCP, UDP, ICMP, ESP and AH as carried, IPIP and GRE as
+blocked; it is silent on the others.
+"""
+
+from dataclasses import dataclass
+
+from korat.core.net.address import Addr, Prefix
+
+ICMP, IPIP, TCP, UDP, SIX_IN_FOUR, GRE, ESP, AH, SCTP = 1, 4, 6, 17, 41, 47, 50, 51, 132
+
+_CARRIED = frozenset({ICMP, TCP, UDP, ESP, AH})
+
+UNICAST_ONLY = (Prefix.parse("224.0.0.0/4"), Prefix.parse("255.255.255.255/32"))
+"""Destinations that no Azure network carries: multicast and broadcast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """Which IP protocols the fabric carries besides TCP, UDP, ICMP, ESP and AH.
+
+    ``ipip`` and ``gre`` are documented as blocked; that ``sctp`` and ``six_in_four`` are too is
+    inferred from their absence in the list of what is carried.
+    """
+
+    ipip: bool = False
+    gre: bool = False
+    six_in_four: bool = False
+    sctp: bool = False
+
+    @property
+    def carried(self) -> frozenset[int]:
+        """The protocol numbers that the fabric carries."""
+        optional = {
+            IPIP: self.ipip,
+            GRE: self.gre,
+            SIX_IN_FOUR: self.six_in_four,
+            SCTP: self.sctp,
+        }
+        return _CARRIED | {protocol for protocol, on in optional.items() if on}
+
+
+def is_unicast(addr: Addr) -> bool:
+    """Whether the fabric would carry a packet to this address at all."""
+    return not any(addr in prefix for prefix in UNICAST_ONLY)
