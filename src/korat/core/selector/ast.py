@@ -41,9 +41,8 @@ class All:
         """A closure that says whether a label map satisfies the node."""
         return lambda _: True
 
-    def prefixed(self, prefix: str) -> "Node":
-        """The same tree with ``prefix`` before every label key."""
-        del prefix
+    def prefixed(self, _: str) -> "Node":
+        """Itself: it looks at no label."""
         return self
 
 
@@ -59,9 +58,8 @@ class Global:
         """A closure that says whether a label map satisfies the node."""
         return lambda _: True
 
-    def prefixed(self, prefix: str) -> "Node":
-        """The same tree with ``prefix`` before every label key."""
-        del prefix
+    def prefixed(self, _: str) -> "Node":
+        """Itself: it looks at no label."""
         return self
 
 
