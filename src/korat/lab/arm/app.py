@@ -1,0 +1,87 @@
+"""The lab's ARM and managed identity as ASGI applications: HTTP on one side, ``Arm`` on the other.
+
+The identity application answers what ``azure.identity.ManagedIdentityCredential`` asks the
+instance metadata service of a VM; its token is the one that ARM checks.
+"""
+
+import asyncio
+import json
+import time
+
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from korat.lab.arm.error import ArmError
+from korat.lab.arm.exchange import Answer, Arm, Request
+from korat.lab.arm.model import Json
+
+TOKEN_LIFE_S = 86_400
+
+_METHODS = ["GET", "PUT", "PATCH", "DELETE", "POST"]
+
+
+def create_app(arm: Arm) -> Starlette:
+    """ARM over HTTP."""
+
+    async def serve(http: HttpRequest) -> Response:
+        try:
+            body = _body(await http.body())
+        except ArmError as error:
+            return _response(Answer(error.status, error.body))
+        if arm.faults.latency_s > 0:
+            await asyncio.sleep(arm.faults.latency_s)
+        base = f"{http.url.scheme}://{http.url.netloc}"
+        query = {key.lower(): value for key, value in http.query_params.items()}
+        request = Request(http.method, http.url.path, query, http.headers, base, body)
+        return _response(await asyncio.to_thread(arm.answer, request))
+
+    return Starlette(routes=[Route("/{path:path}", serve, methods=_METHODS)])
+
+
+def create_identity_app(token: str) -> Starlette:
+    """The token endpoint of the instance metadata service."""
+
+    async def serve(http: HttpRequest) -> Response:
+        if http.headers.get("metadata", "").lower() != "true":
+            return _identity_error("Required metadata header not specified")
+        if "resource" not in http.query_params or "api-version" not in http.query_params:
+            return _identity_error("Required query variable 'resource' or 'api-version' is missing")
+        now = int(time.time())
+        return JSONResponse(
+            {
+                "access_token": token,
+                "client_id": "00000000-0000-0000-0000-00000000001d",
+                "expires_in": str(TOKEN_LIFE_S),
+                "expires_on": str(now + TOKEN_LIFE_S),
+                "ext_expires_in": str(TOKEN_LIFE_S),
+                "not_before": str(now),
+                "resource": http.query_params["resource"],
+                "token_type": "Bearer",
+            }
+        )
+
+    return Starlette(routes=[Route("/metadata/identity/oauth2/token", serve, methods=["GET"])])
+
+
+def _body(raw: bytes) -> Json | None:
+    if not raw:
+        return None
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise ArmError(400, "InvalidRequestContent", "The request body is not a JSON object.")
+    return body
+
+
+def _response(answer: Answer) -> Response:
+    if answer.body is None:
+        return Response(status_code=answer.status, headers=dict(answer.headers))
+    return JSONResponse(answer.body, answer.status, dict(answer.headers))
+
+
+def _identity_error(description: str) -> Response:
+    return JSONResponse({"error": "invalid_request", "error_description": description}, 400)

@@ -1,0 +1,1 @@
+"""What each ARM resource accepts and how it is shown."""
