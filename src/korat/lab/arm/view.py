@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.effective import EffectiveRoute
 from korat.lab.arm import rule
-from korat.lab.arm.model import Json, Model
+from korat.lab.arm.model import Json, Model, child_of
+from korat.lab.arm.path import parse_id
 from korat.lab.arm.resource import interface
 from korat.lab.arm.resource.virtual_network import vnet_prefixes
 
@@ -29,7 +30,7 @@ class NicView:
     ip_forwarding: bool
     mac: str
     routes: tuple[EffectiveRoute, ...]
-    subnet: Prefix | None = None
+    subnet: Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +71,12 @@ def _nic(model: Model, stored: Json) -> NicView:
         ip_forwarding=properties["enableIPForwarding"],
         mac=properties["macAddress"].replace("-", ":").lower(),
         routes=interface.routes(model, stored),
+        subnet=_subnet(model, stored),
     )
+
+
+def _subnet(model: Model, stored: Json) -> Prefix:
+    config = stored["properties"]["ipConfigurations"][0]
+    target = parse_id(config["properties"]["subnet"]["id"])
+    subnet = child_of(model.find(target), "subnets", target.child)
+    return min(rule.subnet_prefixes((subnet or {})["properties"]))  # IPv4 sorts first

@@ -166,7 +166,7 @@ def _ports(nics: Iterable[NicView]) -> Iterator[Port]:
     of_vm: dict[str, int] = {}
     for nic in nics:
         addr = primary(nic)
-        if addr and nic.subnet:
+        if addr:
             number = of_vm.get(nic.vm, 0)
             of_vm[nic.vm] = number + 1
             gateway = Addr(Family.V4, nic.subnet.first + 1)
