@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 
@@ -201,7 +201,7 @@ class IntervalMap(Generic[V]):
     pieces: tuple[Piece[V], ...] = ()
 
     def __post_init__(self) -> None:
-        for left, right in zip(self.pieces, self.pieces[1:], strict=False):
+        for left, right in pairwise(self.pieces):
             if left.last >= right.first:
                 raise ValueError(f"pieces overlap or are not sorted: {left} {right}")
 
