@@ -142,6 +142,15 @@ class HostLocal:
         """Every address of the network that is given out on this node."""
         return self._files(network, ipam).held()
 
+    def check(self, ipam: Mapping[str, object]) -> None:
+        """Raise what an ``assign`` would for the configuration's or the node's sake.
+
+        Raises:
+            Invalid: the configuration is wrong.
+            Unavailable: the node has no pod CIDR yet.
+        """
+        range_sets(ipam, self._pod_cidrs())
+
     def _files(self, network: str, ipam: Mapping[str, object]) -> Reservations:
         data_dir = ipam.get("dataDir") or DATA_DIR
         return Reservations(network, str(data_dir))

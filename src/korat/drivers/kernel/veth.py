@@ -136,10 +136,14 @@ class Veths:
         )
 
     def delete(self, host_name: str, owner: str = "") -> bool:
-        """Remove the pair if it is this owner's, or anyone's; whether there was one to remove."""
+        """Remove the pair, unless it has another owner than this; whether one was removed.
+
+        A pair without any owner was not finished, and goes as well.
+        """
         with _errors(f"veth {host_name}"), IPRoute() as host:
             link = _link(host, host_name)
-            if link is None or (owner and link.get_attr("IFLA_IFALIAS") != owner):
+            present = link and link.get_attr("IFLA_IFALIAS")
+            if link is None or (owner and present and present != owner):
                 return False
             with _missing_is_fine():
                 host.link("del", index=link["index"])
@@ -233,10 +237,12 @@ def _add_host_route(host: IPRoute, index: int, addr: Addr) -> None:
     except NetlinkError as error:
         if error.code != errno.EEXIST:
             raise
-        raise Conflict(
-            f"this node routes {addr} to another interface already",
-            f"see `ip route show {dst}`, and delete that route",
-        ) from error
+        # The node's loop also makes these routes, and may have been quicker.
+        if addr not in _host_routes(host, index, addr.family):
+            raise Conflict(
+                f"this node routes {addr} to another interface already",
+                f"see `ip route show {dst}`, and delete that route",
+            ) from error
 
 
 def _host_routes(host: IPRoute, index: int, family: Family) -> Iterator[Addr]:

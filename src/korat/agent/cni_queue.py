@@ -1,0 +1,66 @@
+"""Deletions that wait on disk until they can be carried out.
+
+The plugin leaves them there while the agent is away, and the agent while the store is. One file
+``<container id>@<interface>.json`` each, holding the request as it comes over the socket.
+Not for carrying them out.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from korat.agent.workload_request import Request, decode
+from korat.core.errors import Invalid
+
+log = structlog.get_logger(__name__)
+
+#: The folder's name, beside the agent's socket; the plugin writes there too.
+FOLDER = "cni-del"
+
+_MAX_BYTES = 1 << 20
+
+
+class DeletionQueue:
+    """The folder with the deletions that are still to be done."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._folder = run_dir / FOLDER
+
+    def put(self, request: Request, line: bytes) -> None:
+        """Keep a request; the same interface's earlier one is replaced."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = request.owner
+        path = self._folder / f"{owner.container_id}@{owner.ifname}.json"
+        unfinished = path.with_name(f"{path.name}.new")
+        with unfinished.open("wb") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+
+    def waiting(self) -> tuple[tuple[Path, Request], ...]:
+        """All of them, oldest first; what is not a deletion is put aside and named in the log."""
+        if not self._folder.is_dir():
+            return ()
+        paths = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        found = ((path, self._read(path)) for path in paths)
+        return tuple((path, request) for path, request in found if request is not None)
+
+    def drop(self, path: Path) -> None:
+        """Forget one that is done."""
+        path.unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> Request | None:
+        try:
+            with path.open("rb") as file:
+                request = decode(file.read(_MAX_BYTES))
+            if request.command == "DEL":
+                return request
+            reason = f"it is {request.command}"
+        except (Invalid, OSError, msgspec.MsgspecError) as error:
+            reason = str(error)
+        log.warning("a queued deletion cannot be used", path=str(path), reason=reason)
+        path.replace(path.with_suffix(".bad"))
+        return None

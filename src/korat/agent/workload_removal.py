@@ -1,0 +1,79 @@
+"""What is to be taken away: one attachment of a DEL, or all that a GC finds without an owner.
+
+Not for taking it away; ``korat.agent.workload`` does.
+Source: CNI specification 1.1.0, "GC".
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from korat.agent.workload_endpoint import key_of
+from korat.agent.workload_request import Request
+from korat.core.ipam.hostlocal import Owner
+from korat.core.model.endpoint import WorkloadEndpoint
+from korat.core.model.key import Key
+
+# The first word of the alias of a link that korat made.
+_MARK = "korat"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One attachment to take away: whose it is, and where its parts may be."""
+
+    network: str
+    ipam: Mapping[str, object]
+    owner: Owner
+    host_names: tuple[str, ...]
+    endpoints: tuple[Key, ...]
+
+
+def of_request(request: Request, node_name: str) -> Removal:
+    """What a DEL, or an ADD that failed, takes away."""
+    config, key = request.config, key_of(request, node_name)
+    return Removal(config.name, config.ipam, request.owner, (request.host_name,), (key,))
+
+
+def stale(
+    request: Request,
+    aliases: Mapping[str, str],
+    holders: Iterable[Owner],
+    endpoints: Iterable[WorkloadEndpoint],
+) -> Iterator[Removal]:
+    """What a GC takes away, from the node's links, its addresses and its endpoints.
+
+    An endpoint does not say its network; it goes only when no link of any network has its
+    container.
+    """
+    config = request.config
+    valid = {Owner(a.container_id, a.ifname) for a in config.valid_attachments or ()}
+    links = {owner_of(alias): (alias, name) for name, alias in aliases.items()}
+    ours = {
+        owner: name
+        for owner, (alias, name) in links.items()
+        if owner is not None and alias == alias_of(config.name, owner)
+    }
+    alive = {owner.container_id for owner in (*valid, *(links.keys() - ours.keys())) if owner}
+    orphans = {
+        Owner(found.spec.container_id, found.spec.endpoint): found.key
+        for found in endpoints
+        if found.spec.container_id not in alive
+    }
+    for owner in sorted({*ours, *holders, *orphans} - valid):
+        names = (ours[owner],) if owner in ours else ()
+        keys = (orphans[owner],) if owner in orphans else ()
+        yield Removal(config.name, config.ipam, owner, names, keys)
+
+
+def alias_of(network: str, owner: Owner) -> str:
+    """What a link carries, so that it is known whose it is."""
+    return " ".join((_MARK, network, *owner))
+
+
+def owner_of(alias: str) -> Owner | None:
+    """Whose link it is; None for links that korat did not make."""
+    match alias.split(" "):
+        case [mark, _, container_id, ifname] if mark == _MARK:
+            return Owner(container_id, ifname)
+        case _:
+            return None
