@@ -48,6 +48,8 @@ class SqliteStore(Store):
         #: One connection for all threads: the lock keeps their transactions apart.
         self._lock = threading.Lock()
         self._connection = connect(self.path, lock_timeout_s)
+        with translated(self.path):
+            self._file = _identity(self.path)
 
     @override
     def list(self, kinds: Iterable[str] = ()) -> Snapshot:
@@ -106,6 +108,7 @@ class SqliteStore(Store):
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self._lock, translated(self.path):
+            _check_identity(self.path, self._file)
             self._connection.execute(begin)
             try:
                 yield self._connection
@@ -191,8 +194,8 @@ class _SqliteWatch(Watch):
                 self._files.wait(left_s if grace_s is None else min(left_s, grace_s))
                 # One more look after a change that brought nothing, then no more until the next.
                 grace_s = _GRACE_S if self._files.drain() else None
-                if grace_s and _identity(self._path) != self._file:
-                    raise Unavailable(f"the store {self._path} was replaced", "open it again")
+                if grace_s:
+                    _check_identity(self._path, self._file)
         return ()
 
     def _read(self) -> Sequence[Event]:
@@ -240,6 +243,12 @@ class _SqliteWatch(Watch):
 def _identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
+
+
+def _check_identity(path: Path, opened: tuple[int, int]) -> None:
+    """Writes to a file that was removed or replaced would be lost without a word."""
+    if _identity(path) != opened:
+        raise Unavailable(f"the store {path} was replaced by another file", "open it again")
 
 
 def _event(kind: str, namespace: str, name: str, value: bytes | None, revision: int) -> Event:
