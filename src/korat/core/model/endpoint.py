@@ -80,6 +80,20 @@ class OrchRef(Frozen, frozen=True):
     orchestrator: str = ""
 
 
+class NodeWireguard(Frozen, frozen=True):
+    """The node's WireGuard addresses (stored, not used)."""
+
+    interface_ipv4_address: str = msgspec.field(default="", name="interfaceIPv4Address")
+    interface_ipv6_address: str = msgspec.field(default="", name="interfaceIPv6Address")
+
+
+class NodeInterface(Frozen, frozen=True):
+    """One of the node's links with its addresses."""
+
+    name: str = ""
+    addresses: tuple[str, ...] = ()
+
+
 class NodeSpec(Frozen, frozen=True):
     """A node's addresses and tunnels."""
 
@@ -89,9 +103,9 @@ class NodeSpec(Frozen, frozen=True):
     ipv6_vxlan_tunnel_addr: str = msgspec.field(default="", name="ipv6VXLANTunnelAddr")
     vxlan_tunnel_mac_addr_v6: str = msgspec.field(default="", name="vxlanTunnelMACAddrV6")
     orch_refs: tuple[OrchRef, ...] = ()
-    wireguard: dict[str, Any] | None = None
+    wireguard: NodeWireguard | None = None
     addresses: tuple[NodeAddress, ...] = ()
-    interfaces: tuple[dict[str, Any], ...] = ()
+    interfaces: tuple[NodeInterface, ...] = ()
 
 
 class NodeStatus(Frozen, frozen=True):

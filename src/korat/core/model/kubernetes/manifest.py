@@ -4,12 +4,19 @@ Source: Kubernetes core/v1 and networking.k8s.io/v1; calicoctl's file input (v1.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from korat.core.errors import Invalid, Problem
 from korat.core.model.decode import decode, decode_part, nearest, title
-from korat.core.model.kubernetes.policy import KubePolicy, to_calico
+from korat.core.model.default import apply
+from korat.core.model.kubernetes.fault import policy_faults
+from korat.core.model.kubernetes.policy import PREFIX, KubePolicy, to_calico
 from korat.core.model.kubernetes.profile import account_profile, namespace_profile
-from korat.core.model.resource import Open, Resource
+from korat.core.model.policy import NetworkPolicy
+from korat.core.model.resource import Metadata, Open, Resource
+from korat.core.model.validate import validate
+from korat.core.model.validate.faults import Faults
+from korat.core.model.validate.name import metadata
 
 _CALICO = "projectcalico.org/"
 
@@ -19,7 +26,7 @@ class KubeObject(Resource, Open, frozen=True):
 
 
 def decode_any(raw: object, where: str = "") -> list[Resource]:
-    """Read one document of a manifest: v3, Kubernetes, or a list of either.
+    """Read one document of a manifest: v3, Kubernetes, or a list of either; ready to be stored.
 
     Raises:
         Invalid: holds every fault of every object in it.
@@ -80,8 +87,29 @@ def _typed(item: object, parent: Mapping[str, object]) -> object:
 def _read(raw: Mapping[str, object], where: str) -> list[Resource]:
     version = raw.get("apiVersion")
     if isinstance(version, str) and version and not version.startswith(_CALICO):
-        return _convert(raw, where)
-    return [decode(raw, where)]
+        read = _convert(raw, where)
+    else:
+        read = [_own(decode(raw, where), where)]
+    resources = [apply(each) for each in read]
+    problems = [
+        replace(fault, where=f"{where}: {fault.where}") if where else fault
+        for each in resources
+        for fault in validate(each)
+    ]
+    if problems:
+        raise Invalid(problems)
+    return resources
+
+
+def _own(resource: Resource, where: str) -> Resource:
+    """Calico keeps what Kubernetes owns under names that users may not take."""
+    name = resource.metadata.name
+    if isinstance(resource, NetworkPolicy) and name.startswith(PREFIX):
+        rule = "kubernetes network policies must be managed through the kubernetes API"
+        remedy = "apply it as a networking.k8s.io/v1 NetworkPolicy"
+        place = f"{where}: {resource.title}" if where else resource.title
+        raise Invalid([Problem(place, "metadata.name", name, f"{rule}; {remedy}")])
+    return resource
 
 
 def _convert(raw: Mapping[str, object], where: str) -> list[Resource]:
@@ -95,7 +123,7 @@ def _convert(raw: Mapping[str, object], where: str) -> list[Resource]:
         case ("Pod", "v1"):
             return [decode(raw, where)]
         case ("NetworkPolicy", "networking.k8s.io/v1"):
-            return [to_calico(decode_part(raw, KubePolicy, place))]
+            return [_policy(raw, place)]
         case _:
             raise Invalid([_unsupported(kind, version, place)])
 
@@ -117,15 +145,33 @@ def _unsupported(kind: object, version: object, place: str) -> Problem:
         return Problem(place, "apiVersion", version or "", rule)
     hint = nearest(str(kind), _SUPPORTED)
     meant = f", did you mean {hint}?" if hint else ""
-    rule = f"is not used for networking{meant} Supported: {supported}, projectcalico.org/v3"
+    rule = f"is not used for networking{meant}; supported are {supported}, projectcalico.org/v3"
     return Problem(place, "kind", kind, rule)
 
 
+def _policy(raw: Mapping[str, object], place: str) -> Resource:
+    policy = decode_part(raw, KubePolicy, place)
+    faults = policy_faults(policy, place)
+    if faults:
+        raise Invalid(faults)
+    return to_calico(policy)
+
+
 def _namespace(raw: Mapping[str, object], place: str) -> Resource:
-    metadata = decode_part(raw, KubeObject, place).metadata
-    return namespace_profile(metadata.name, metadata.labels)
+    own = _metadata(raw, place)
+    return namespace_profile(own.name, own.labels)
 
 
 def _account(raw: Mapping[str, object], place: str) -> Resource:
-    metadata = decode_part(raw, KubeObject, place).metadata
-    return account_profile(metadata.namespace or "default", metadata.name, metadata.labels)
+    own = _metadata(raw, place)
+    return account_profile(own.namespace or "default", own.name, own.labels)
+
+
+def _metadata(raw: Mapping[str, object], place: str) -> Metadata:
+    """The metadata of an object of which nothing else matters."""
+    own = decode_part(raw, KubeObject, place)
+    faults = Faults(place)
+    metadata(faults, own)
+    if faults.found:
+        raise Invalid(faults.found)
+    return own.metadata

@@ -1,0 +1,186 @@
+"""The settings of one node's agent: FelixConfiguration and ``FELIX_...``, merged as Calico merges.
+
+From low to high: built-in default, ``default``, the oldest resource whose nodeSelector selects
+the node, ``node.<name>``, the environment. A value that is wrong gives the built-in default and
+a Problem; so does a documented field that korat does not honour, with the reason.
+Source: felix/config and libcalico-go's FelixConfiguration precedence.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from korat.core.errors import Problem
+from korat.core.model.config import FelixConfiguration
+from korat.core.model.felix_field import BY_ENVIRONMENT, FIELDS, LOCAL_ONLY, Field, Form
+from korat.core.model.resource import Resource
+from korat.core.model.validate.config import field_faults
+from korat.core.net.address import Addr
+from korat.core.selector import SelectorError, parse
+
+_PREFIX = "felix_"
+_TRUE = frozenset({"true", "1", "yes", "y", "t"})
+_FALSE = frozenset({"false", "0", "no", "n", "f"})
+
+
+@dataclass(frozen=True, slots=True)
+class FelixSettings:
+    """What korat honours; the names are Felix' own, the defaults too."""
+
+    interface_prefix: tuple[str, ...] = ("cali",)
+    interface_exclude: tuple[str, ...] = ("kube-ipvs0",)
+    default_endpoint_to_host_action: str = "Drop"
+    disable_conntrack_invalid_check: bool = False
+    workload_source_spoofing: str = "Disabled"
+    nat_outgoing_exclusions: str = "IPPoolsOnly"
+    nat_port_range: tuple[int, int] | None = None
+    nat_outgoing_address: Addr | None = None
+    log_prefix: str = "calico-packet"
+    log_action_rate_limit: str = ""
+    log_action_rate_limit_burst: int = 5
+    ipv6_support: bool = True
+    nftables_filter_deny_action: str = "Drop"
+
+
+def settings(
+    node_name: str,
+    node_labels: Mapping[str, str],
+    resources: Iterable[Resource],
+    environ: Mapping[str, str],
+) -> tuple[FelixSettings, list[Problem]]:
+    """The settings of a node, and what of its configuration is wrong or not honoured."""
+    problems: list[Problem] = []
+    values: dict[str, tuple[str, object]] = {}
+    for layer in _layers(node_name, node_labels, resources, problems):
+        values.update(
+            {key: (layer.title, value) for key, value in layer.spec.items() if value is not None}
+        )
+    values.update(_from_environment(environ, problems))
+    values.pop("nodeSelector", None)
+    chosen: dict[str, object] = {}
+    for key, (where, value) in values.items():
+        if key not in _HONOURED:
+            problems.append(Problem(where, key, None, "is accepted; korat does not use it"))
+            continue
+        faults = field_faults(where, key, value)
+        problems.extend(faults)
+        if not faults:
+            name, convert = _HONOURED[key]
+            chosen[name] = convert(value)
+    # Every key of ``chosen`` is a field of the settings and its converter gives that field's type.
+    return replace(FelixSettings(), **chosen), problems  # type: ignore[arg-type]
+
+
+def _layers(
+    node_name: str,
+    node_labels: Mapping[str, str],
+    resources: Iterable[Resource],
+    problems: list[Problem],
+) -> Iterator[FelixConfiguration]:
+    """The resources that concern this node, from low to high precedence."""
+    own = [each for each in resources if isinstance(each, FelixConfiguration)]
+    yield from (each for each in own if each.metadata.name == "default")
+    selecting = sorted(
+        (each for each in own if _selects(each, node_labels, problems)),
+        key=lambda each: (each.metadata.creation_timestamp or "", each.metadata.name),
+    )
+    yield from selecting[:1]
+    for ignored in selecting[1:]:
+        rule = f"is ignored on {node_name}: {selecting[0].title} is older and selects it too"
+        problems.append(Problem(ignored.title, "spec.nodeSelector", None, rule))
+    yield from (each for each in own if each.metadata.name == f"node.{node_name}")
+
+
+def _selects(
+    own: FelixConfiguration, node_labels: Mapping[str, str], problems: list[Problem]
+) -> bool:
+    name = own.metadata.name
+    selector = own.spec.get("nodeSelector")
+    if name == "default" or name.startswith("node.") or not isinstance(selector, str):
+        return False
+    try:
+        return parse(selector).matches(node_labels)
+    except SelectorError as error:
+        problems.append(Problem(own.title, "spec.nodeSelector", selector, str(error)))
+        return False
+
+
+def _from_environment(
+    environ: Mapping[str, str], problems: list[Problem]
+) -> dict[str, tuple[str, object]]:
+    values: dict[str, tuple[str, object]] = {}
+    for variable in sorted(environ):
+        name = variable.lower()
+        if not name.startswith(_PREFIX) or name.removeprefix(_PREFIX) in LOCAL_ONLY:
+            continue
+        key = BY_ENVIRONMENT.get(name.removeprefix(_PREFIX))
+        if key is None:
+            problems.append(Problem("environment", variable, None, "is not a setting of Felix"))
+            continue
+        values[key] = (f"environment {variable}", _typed(environ[variable], FIELDS[key]))
+    return values
+
+
+def _typed(text: str, field: Field) -> object:
+    """A variable's text as the JSON value it stands for; unreadable text is left for the checks."""
+    word = text.strip()
+    lower = word.lower()
+    typed: object = word
+    match field.form:
+        case Form.BOOLEAN if lower in _TRUE | _FALSE:
+            typed = lower in _TRUE
+        case Form.INTEGER if word.removeprefix("-").isdecimal():
+            typed = int(word)
+        case Form.CHOICE if field.exact:
+            typed = next((c for c in field.choices if c.lower() == lower), word)
+        case Form.TEXT if lower == "none":
+            typed = ""
+        case Form.PORTS if lower in {"", "none"}:
+            typed = 0
+        case _:
+            pass
+    return typed
+
+
+def _words(value: object) -> tuple[str, ...]:
+    return tuple(word.strip() for word in str(value).split(",") if word.strip())
+
+
+def _span(value: object) -> tuple[int, int] | None:
+    """A range of ports; a lone number, and 0 above all, means that there is no range."""
+    first, colon, last = str(value).partition(":")
+    return (int(first), int(last)) if colon else _single(int(first))
+
+
+def _single(port: int) -> tuple[int, int] | None:
+    return (port, port) if port else None
+
+
+def _capital(value: object) -> str:
+    """Drop, Accept, Return, ... in the one spelling, whatever case the user chose."""
+    return str(value).capitalize()
+
+
+def _address(value: object) -> Addr | None:
+    return Addr.parse(str(value)) if value else None
+
+
+def _same(value: object) -> object:
+    return value
+
+
+_Converter = Callable[[object], object]
+_HONOURED: dict[str, tuple[str, _Converter]] = {
+    "interfacePrefix": ("interface_prefix", _words),
+    "interfaceExclude": ("interface_exclude", _words),
+    "defaultEndpointToHostAction": ("default_endpoint_to_host_action", _capital),
+    "disableConntrackInvalidCheck": ("disable_conntrack_invalid_check", _same),
+    "workloadSourceSpoofing": ("workload_source_spoofing", _capital),
+    "natOutgoingExclusions": ("nat_outgoing_exclusions", _same),
+    "natPortRange": ("nat_port_range", _span),
+    "natOutgoingAddress": ("nat_outgoing_address", _address),
+    "logPrefix": ("log_prefix", _same),
+    "logActionRateLimit": ("log_action_rate_limit", _same),
+    "logActionRateLimitBurst": ("log_action_rate_limit_burst", _same),
+    "ipv6Support": ("ipv6_support", _same),
+    "nftablesFilterDenyAction": ("nftables_filter_deny_action", _capital),
+}

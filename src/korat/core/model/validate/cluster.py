@@ -1,0 +1,103 @@
+"""One object among the others: what may not be written or deleted because of them.
+
+Source: libcalico-go/lib/clientv3 (tiers, policies, pools, profiles).
+"""
+
+from collections.abc import Iterable
+
+from korat.core.errors import Problem
+from korat.core.model.config import ClusterInformation, IPPool
+from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
+from korat.core.model.resource import Resource
+from korat.core.model.validate.faults import Faults
+from korat.core.model.validate.policy import BUILT_IN_TIERS
+from korat.core.net.address import Prefix
+
+#: The profile that every cluster has and nobody may touch.
+DEFAULT_ALLOW = "projectcalico-default-allow"
+
+
+def against(resource: Resource, existing: Iterable[Resource]) -> list[Problem]:
+    """What forbids writing the object beside ``existing``, which may hold its present state."""
+    faults = Faults(resource.title)
+    match resource:
+        case NetworkPolicy() | GlobalNetworkPolicy():
+            _tier_exists(faults, resource.spec.tier or "default", existing)
+        case IPPool():
+            _pool(faults, resource, existing)
+        case Profile() if resource.metadata.name == DEFAULT_ALLOW:
+            faults.add("metadata.name", None, "this profile is built in and may not be written")
+        case _:
+            pass
+    return faults.found
+
+
+def deletable(resource: Resource, existing: Iterable[Resource]) -> list[Problem]:
+    """What forbids deleting the object."""
+    faults = Faults(resource.title)
+    match resource:
+        case Tier():
+            _tier_unused(faults, resource, existing)
+        case Profile() if resource.metadata.name == DEFAULT_ALLOW:
+            faults.add("", None, "this profile is built in and may not be deleted")
+        case ClusterInformation():
+            faults.add("", None, "may not be deleted; it holds the cluster's identity")
+        case _:
+            pass
+    return faults.found
+
+
+def _tier_exists(faults: Faults, tier: str, existing: Iterable[Resource]) -> None:
+    known = set(BUILT_IN_TIERS)
+    known.update(other.metadata.name for other in existing if isinstance(other, Tier))
+    if tier not in known:
+        rule = f"there is no such tier; create it first, or use one of {', '.join(sorted(known))}"
+        faults.add("spec.tier", tier, rule)
+
+
+def _tier_unused(faults: Faults, tier: Tier, existing: Iterable[Resource]) -> None:
+    if tier.metadata.name in BUILT_IN_TIERS:
+        faults.add("", None, "this tier is built in and may not be deleted")
+        return
+    policies = sorted(
+        other.title
+        for other in existing
+        if isinstance(other, NetworkPolicy | GlobalNetworkPolicy)
+        and other.spec.tier == tier.metadata.name
+    )
+    if policies:
+        shown = ", ".join(policies[:3]) + (", ..." if len(policies) > 3 else "")  # noqa: PLR2004 - enough to know where to look
+        faults.add("", None, f"still has {len(policies)} policies ({shown}); delete them first")
+
+
+def _pool(faults: Faults, pool: IPPool, existing: Iterable[Resource]) -> None:
+    pools = [other for other in existing if isinstance(other, IPPool)]
+    own = next((other for other in pools if other.key == pool.key), None)
+    if own is not None:
+        _unchanged(faults, pool, own)
+        return
+    cidr = _cidr(pool)
+    for other in pools:
+        theirs = _cidr(other)
+        if cidr and theirs and cidr.overlaps(theirs):
+            rule = f"overlaps {theirs} of {other.title}"
+            faults.add("spec.cidr", pool.spec.cidr, rule)
+
+
+def _unchanged(faults: Faults, pool: IPPool, own: IPPool) -> None:
+    """What of a pool is fixed for its life, since addresses were given out by it."""
+    if _cidr(pool) != _cidr(own):
+        rule = f"may not change, it is {own.spec.cidr}; make a new pool and disable this one"
+        faults.add("spec.cidr", pool.spec.cidr, rule)
+    if own.spec.block_size and pool.spec.block_size != own.spec.block_size:
+        rule = f"may not change, it is {own.spec.block_size}; make a new pool"
+        faults.add("spec.blockSize", pool.spec.block_size, rule)
+    if ("LoadBalancer" in pool.spec.allowed_uses) != ("LoadBalancer" in own.spec.allowed_uses):
+        faults.add("spec.allowedUses", None, "LoadBalancer may not be added or taken away later")
+
+
+def _cidr(pool: IPPool) -> Prefix | None:
+    try:
+        return Prefix.parse(pool.spec.cidr)
+    except ValueError:
+        return None

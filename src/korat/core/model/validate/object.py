@@ -1,0 +1,60 @@
+"""One object on its own: the checks of its kind."""
+
+from korat.core.errors import Problem
+from korat.core.model.config import ClusterInformation, FelixConfiguration, IPPool
+from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, Node, WorkloadEndpoint
+from korat.core.model.pod import Pod
+from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
+from korat.core.model.resource import Resource
+from korat.core.model.validate import config, endpoint, name, pod, policy, pool
+from korat.core.model.validate.faults import Faults
+
+
+def validate(resource: Resource) -> list[Problem]:
+    """Every fault of an object that has its defaults; empty when it may be stored."""
+    faults = Faults(resource.title)
+    name.metadata(faults, resource)
+    _policies(faults, resource)
+    _endpoints(faults, resource)
+    _configuration(faults, resource)
+    return faults.found
+
+
+def _policies(faults: Faults, resource: Resource) -> None:
+    match resource:
+        case NetworkPolicy():
+            policy.network_policy(faults, resource)
+        case GlobalNetworkPolicy():
+            policy.global_network_policy(faults, resource)
+        case Tier():
+            policy.tier(faults, resource)
+        case Profile():
+            policy.profile(faults, resource)
+        case _:
+            pass
+
+
+def _endpoints(faults: Faults, resource: Resource) -> None:
+    match resource:
+        case WorkloadEndpoint():
+            endpoint.workload_endpoint(faults, resource)
+        case Node():
+            endpoint.node(faults, resource)
+        case NetworkSet() | GlobalNetworkSet():
+            endpoint.network_set(faults, resource)
+        case Pod():
+            pod.pod(faults, resource)
+        case _:
+            pass
+
+
+def _configuration(faults: Faults, resource: Resource) -> None:
+    match resource:
+        case IPPool():
+            pool.pool(faults, resource)
+        case FelixConfiguration():
+            config.felix_configuration(faults, resource)
+        case ClusterInformation():
+            config.cluster_information(faults, resource)
+        case _:
+            pass

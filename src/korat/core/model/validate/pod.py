@@ -1,0 +1,40 @@
+"""Pod: what networking reads of it.
+
+Source: Kubernetes' validation of PodSpec and ContainerPort.
+"""
+
+from korat.core.model import number
+from korat.core.model.pod import Container, Pod
+from korat.core.model.validate.endpoint import PORT_NAME, PORT_NAME_RULE
+from korat.core.model.validate.faults import Faults
+from korat.core.model.validate.name import name
+
+_PROTOCOLS = ("TCP", "UDP", "SCTP")
+
+
+def pod(faults: Faults, own: Pod) -> None:
+    """A pod's node, account and ports."""
+    for field, text in (
+        ("spec.nodeName", own.spec.node_name),
+        ("spec.serviceAccountName", own.spec.service_account_name),
+    ):
+        if text:
+            name(faults, field, text)
+    _containers(faults, "spec.initContainers", own.spec.init_containers)
+    _containers(faults, "spec.containers", own.spec.containers)
+
+
+def _containers(faults: Faults, field: str, containers: tuple[Container, ...]) -> None:
+    for i, container in enumerate(containers):
+        names = [port.name for port in container.ports if port.name]
+        faults.unique(f"{field}[{i}].ports", names)
+        for j, port in enumerate(container.ports):
+            here = f"{field}[{i}].ports[{j}]"
+            faults.choice(f"{here}.protocol", port.protocol, _PROTOCOLS)
+            if not 1 <= port.container_port <= number.PORT_LAST:
+                rule = f"must be 1 to {number.PORT_LAST}"
+                faults.add(f"{here}.containerPort", port.container_port, rule)
+            if not 0 <= port.host_port <= number.PORT_LAST:
+                faults.add(f"{here}.hostPort", port.host_port, f"must be 0 to {number.PORT_LAST}")
+            if port.name:
+                faults.matches(f"{here}.name", port.name, PORT_NAME, PORT_NAME_RULE)

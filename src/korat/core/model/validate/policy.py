@@ -1,0 +1,95 @@
+"""NetworkPolicy, GlobalNetworkPolicy, Tier and Profile.
+
+Source: libcalico-go/lib/validator/v3 and the CEL rules of the CRDs.
+"""
+
+from korat.core.model.policy import (
+    GlobalNetworkPolicy,
+    GlobalPolicySpec,
+    NetworkPolicy,
+    PolicySpec,
+    Profile,
+    Tier,
+)
+from korat.core.model.validate.faults import Faults
+from korat.core.model.validate.name import dns_label, labels
+from korat.core.model.validate.rule import Direction, rules
+
+#: The tiers every cluster has, with the order and action that may not change.
+BUILT_IN_TIERS = {
+    "kube-admin": (1_000, "Pass"),
+    "default": (1_000_000, "Deny"),
+    "kube-baseline": (10_000_000, "Pass"),
+}
+
+_TYPES = ("Ingress", "Egress")
+_HINTS = ("AssumeNeededOnEveryNode",)
+
+
+def network_policy(faults: Faults, policy: NetworkPolicy) -> None:
+    """A policy of one namespace."""
+    _spec(faults, policy.spec)
+
+
+def global_network_policy(faults: Faults, policy: GlobalNetworkPolicy) -> None:
+    """A policy of all namespaces and hosts."""
+    spec = policy.spec
+    _spec(faults, spec)
+    faults.selector("spec.namespaceSelector", spec.namespace_selector)
+    _host_switches(faults, spec)
+    services = [
+        (f"spec.egress[{i}].destination", rule.destination.services)
+        for i, rule in enumerate(spec.egress)
+    ] + [(f"spec.ingress[{i}].source", rule.source.services) for i, rule in enumerate(spec.ingress)]
+    for field, service in services:
+        if service and not service.namespace:
+            faults.add(f"{field}.services.namespace", None, "is missing in a global policy")
+
+
+def tier(faults: Faults, own: Tier) -> None:
+    """A tier; the built-in ones keep their order and action."""
+    spec = own.spec
+    faults.choice("spec.defaultAction", spec.default_action, ("Deny", "Pass"))
+    pinned = BUILT_IN_TIERS.get(own.metadata.name)
+    if pinned is None:
+        return
+    order, action = pinned
+    if spec.order != order:
+        faults.add("spec.order", spec.order, f"tier {own.metadata.name} must have order {order}")
+    if spec.default_action != action:
+        text = f"tier {own.metadata.name} must have default action {action}"
+        faults.add("spec.defaultAction", spec.default_action, text)
+
+
+def profile(faults: Faults, own: Profile) -> None:
+    """A profile's rules and the labels that its endpoints inherit."""
+    rules(faults, own.spec.ingress, Direction.INGRESS)
+    rules(faults, own.spec.egress, Direction.EGRESS)
+    labels(faults, "spec.labelsToApply", own.spec.labels_to_apply)
+
+
+def _spec(faults: Faults, spec: PolicySpec) -> None:
+    dns_label(faults, "spec.tier", spec.tier)
+    rules(faults, spec.ingress, Direction.INGRESS)
+    rules(faults, spec.egress, Direction.EGRESS)
+    faults.selector("spec.selector", spec.selector)
+    faults.selector("spec.serviceAccountSelector", spec.service_account_selector)
+    for i, each in enumerate(spec.types):
+        faults.choice(f"spec.types[{i}]", each, _TYPES)
+    faults.unique("spec.types", spec.types)
+    for i, each in enumerate(spec.performance_hints):
+        faults.choice(f"spec.performanceHints[{i}]", each, _HINTS)
+    faults.unique("spec.performanceHints", spec.performance_hints)
+
+
+def _host_switches(faults: Faults, spec: GlobalPolicySpec) -> None:
+    """The switches for host endpoints, which do not all go together."""
+    if spec.do_not_track and spec.pre_dnat:
+        faults.add("spec.preDNAT", None, "preDNAT and doNotTrack may not both be true")
+    if (spec.do_not_track or spec.pre_dnat) and not spec.apply_on_forward:
+        text = "must be true with preDNAT or doNotTrack"
+        faults.add("spec.applyOnForward", spec.apply_on_forward, text)
+    if spec.pre_dnat and spec.egress:
+        faults.add("spec.egress", None, "a preDNAT policy may have no egress rules")
+    if spec.pre_dnat and "Egress" in spec.types:
+        faults.add("spec.types", None, "a preDNAT policy may not have type Egress")
