@@ -100,7 +100,7 @@ def _number(kind: Type, number: int) -> str:
         case Type.NFPROTO:
             return {2: "ipv4", 10: "ipv6"}[number]
         case _:
-            return str(number)
+            return str(int(number))
 
 
 def _span(kind: Type, span: Span) -> str:

@@ -1,0 +1,185 @@
+"""The base chains: where a packet of a workload meets anti-spoofing and policy.
+
+Traffic of interfaces that are not workloads' is none of korat's business: it leaves every base
+chain after one or two comparisons. The chains ``egress`` and ``ingress`` come from ``policy`` or,
+as their slow twin, from ``sequence``; they return what they allow.
+
+- prerouting, before connection tracking: the source must be the workload's own, on every packet,
+  also of established connections, and for traffic to the node as well
+- forward: established connections pass; then the sender's egress policy, then the receiver's
+  ingress policy; what both allow is accepted, as the base chain's own end
+- input: the sender's egress policy, then what is configured for workloads' traffic to their node
+- output: nothing, as a node may always reach its own workloads (calico.md 5.5)
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from korat.core.net.address import Family, Prefix
+from korat.core.net.port import Protocol
+from korat.core.policy.outcome import Direction
+from korat.core.render.nft.ruleset import (
+    Base,
+    Chain,
+    Hook,
+    Lookup,
+    NamedSet,
+    Rule,
+    Ruleset,
+    rule,
+)
+from korat.core.render.nft.statement import (
+    ACCEPT,
+    DROP,
+    RETURN,
+    Counter,
+    CtMatch,
+    CtState,
+    Field,
+    InSet,
+    Key,
+    Match,
+    Span,
+    Type,
+    Verdict,
+    goto,
+    jump,
+)
+from korat.core.table.value import LocalEndpoint
+
+_RAW, _FILTER = -300, 0
+_IPIP = 4
+#: Multicast listener and neighbour discovery: an IPv6 workload cannot do without.
+_NEIGHBOUR_TYPES = (130, 131, 132, 133, 135, 136)
+#: Sources of neighbour discovery that are no endpoint's: the unspecified and link-local addresses.
+_LINK_SOURCES = (0, Span(0xFE80 << 112, (0xFEC0 << 112) - 1))
+
+
+class HostAction(Enum):
+    """What becomes of allowed traffic from a workload to its node (Calico's words)."""
+
+    DROP = "Drop"
+    RETURN = "Return"
+    ACCEPT = "Accept"
+
+
+_HOST_VERDICT = {
+    HostAction.DROP: DROP,
+    HostAction.RETURN: RETURN,
+    HostAction.ACCEPT: ACCEPT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """Felix's settings of the workload chains, with Felix's defaults."""
+
+    interface_prefixes: tuple[str, ...] = ("cali",)
+    endpoint_to_host: HostAction = HostAction.DROP
+    drop_invalid: bool = True
+    allow_vxlan: bool = False
+    vxlan_port: int = 4789
+    allow_ipip: bool = False
+    spoofing_allowed: bool = False
+
+
+def render_hooks(endpoints: Iterable[LocalEndpoint], settings: HookSettings) -> Ruleset:
+    """The base chains and the sets of allowed sources."""
+    established = rule(CtMatch((CtState.ESTABLISHED, CtState.RELATED)), ACCEPT)
+    arriving = [Match(Field.IIFNAME, (f"{p}*",)) for p in settings.interface_prefixes]
+    leaving = [Match(Field.OIFNAME, (f"{p}*",)) for p in settings.interface_prefixes]
+    forward = [
+        established,
+        *(rule(match, jump("from-workload")) for match in arriving),
+        *(rule(match, jump("to-workload")) for match in leaving),
+    ]
+    chains = {
+        "prerouting": _base(
+            Hook.PREROUTING, _RAW, [rule(match, goto("sources")) for match in arriving]
+        ),
+        "forward": _base(Hook.FORWARD, _FILTER, forward),
+        "input": _base(
+            Hook.INPUT,
+            _FILTER,
+            [established, *(rule(match, goto("workload-to-host")) for match in arriving)],
+        ),
+        "sources": _sources(),
+        "from-workload": _from_workload(settings),
+        "to-workload": Chain((*_invalid(settings), rule(goto(Direction.INGRESS.value)))),
+        "workload-to-host": _to_host(settings),
+    }
+    return Ruleset(_source_sets(endpoints, settings), chains)
+
+
+def _base(hook: Hook, priority: int, rules: list[Rule]) -> Chain:
+    return Chain(tuple(rules), Base("filter", hook, priority))
+
+
+def _sources() -> Chain:
+    """Anti-spoofing: what is not an address of the endpoint behind the interface is dropped."""
+    return Chain(
+        (
+            rule(InSet((Field.IIFNAME, Field.IP_SADDR), "sources-4"), RETURN),
+            rule(InSet((Field.IIFNAME, Field.IP6_SADDR), "sources-6"), RETURN),
+            rule(InSet((Field.IIFNAME, Field.IP_SADDR), "source-nets-4"), RETURN),
+            rule(InSet((Field.IIFNAME, Field.IP6_SADDR), "source-nets-6"), RETURN),
+            rule(Match(Field.IP6_SADDR, _LINK_SOURCES), _NEIGHBOUR, RETURN),
+            rule(Counter(), DROP, comment="source is not the workload's"),
+        )
+    )
+
+
+_NEIGHBOUR = Match(Field.ICMPV6_TYPE, _NEIGHBOUR_TYPES)
+
+
+def _source_sets(endpoints: Iterable[LocalEndpoint], settings: HookSettings) -> dict[str, Lookup]:
+    own: defaultdict[Family, set[Key]] = defaultdict(set)
+    lent: defaultdict[str, set[Prefix]] = defaultdict(set)
+    for endpoint in endpoints:
+        for addr in endpoint.addresses:
+            own[addr.family].add((endpoint.interface, addr.value))
+        if settings.spoofing_allowed:
+            lent[endpoint.interface].update(endpoint.spoof_allowed)
+    spans = [(p.family, (i, Span(p.first, p.last))) for i in lent for p in _widest(lent[i])]
+    found: dict[str, Lookup] = {}
+    for family, kind in ((Family.V4, Type.IPV4), (Family.V6, Type.IPV6)):
+        types = (Type.IFNAME, kind)
+        found[f"sources-{family}"] = NamedSet(types, frozenset(own[family]))
+        nets = frozenset(key for of, key in spans if of is family)
+        found[f"source-nets-{family}"] = NamedSet(types, nets, interval=True)
+    return found
+
+
+def _widest(prefixes: set[Prefix]) -> list[Prefix]:
+    """The prefixes that no other one covers: they do not overlap."""
+    return [p for p in prefixes if not any(q != p and q.covers(p) for q in prefixes)]
+
+
+def _invalid(settings: HookSettings) -> tuple[Rule, ...]:
+    invalid = rule(CtMatch((CtState.INVALID,)), Counter(), DROP, comment="invalid connection")
+    return (invalid,) if settings.drop_invalid else ()
+
+
+def _from_workload(settings: HookSettings) -> Chain:
+    """Before policy: no tunnels from workloads, which could reach past it."""
+    rules = list(_invalid(settings))
+    if not settings.allow_vxlan:
+        vxlan = (Match(Field.L4PROTO, (Protocol.UDP,)), Match(Field.DPORT, (settings.vxlan_port,)))
+        rules.append(rule(*vxlan, Counter(), DROP, comment="VXLAN from a workload"))
+    if not settings.allow_ipip:
+        ipip = Match(Field.L4PROTO, (_IPIP,))
+        rules.append(rule(ipip, Counter(), DROP, comment="IPIP from a workload"))
+    return Chain((*rules, rule(goto(Direction.EGRESS.value))))
+
+
+def _to_host(settings: HookSettings) -> Chain:
+    end: Verdict = _HOST_VERDICT[settings.endpoint_to_host]
+    return Chain(
+        (
+            rule(_NEIGHBOUR, ACCEPT),
+            rule(jump("from-workload")),
+            rule(Counter(), end, comment="workload to its node"),
+        )
+    )

@@ -1,0 +1,81 @@
+"""Source NAT of what leaves the cluster: pools with natOutgoing, to where pods are not known.
+
+Destinations within any pool or within the excluded prefixes (the Azure virtual network, whose
+route table knows the pods) keep the pod's address.
+Source: calico.md 5.6 (NAT outgoing), 5.8 (priority 110).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from korat.core.net.address import Addr, Family, Prefix
+from korat.core.net.interval import IntervalSet
+from korat.core.net.port import Protocol
+from korat.core.render.nft.ruleset import Base, Chain, Hook, Lookup, NamedSet, Rule, Ruleset, rule
+from korat.core.render.nft.statement import Field, InSet, Match, Nat, Span, Statement, Type
+
+_PRIORITY = 110
+_FIELDS = {
+    Family.V4: (Field.IP_SADDR, Field.IP_DADDR, Type.IPV4),
+    Family.V6: (Field.IP6_SADDR, Field.IP6_DADDR, Type.IPV6),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NatSettings:
+    """Whose packets are translated, and to what.
+
+    ``ports`` is Felix's natPortRange, ``address`` its natOutgoingAddress (the outgoing interface's
+    address without it), ``interface`` its iptablesNATOutgoingInterfaceFilter.
+    """
+
+    translated: tuple[Prefix, ...] = ()
+    untouched: tuple[Prefix, ...] = ()
+    ports: Span | None = None
+    address: Addr | None = None
+    interface: str = ""
+
+
+def render_nat(settings: NatSettings) -> Ruleset:
+    """The chain ``postrouting`` with its sets; nothing when no pool wants it."""
+    rules: list[Rule] = []
+    lookups: dict[str, Lookup] = {}
+    for family in Family:
+        sources = _addresses(settings.translated, family)
+        if not sources:
+            continue
+        untouched = (*settings.translated, *settings.untouched)
+        kind = _FIELDS[family][2]
+        lookups[f"nat-sources-{family}"] = _set(kind, sources)
+        lookups[f"nat-untouched-{family}"] = _set(kind, _addresses(untouched, family))
+        rules += _rules(family, settings)
+    if not rules:
+        return Ruleset()
+    base = Base("nat", Hook.POSTROUTING, _PRIORITY)
+    return Ruleset(lookups, {"postrouting": Chain(tuple(rules), base)})
+
+
+def _addresses(prefixes: Iterable[Prefix], family: Family) -> IntervalSet:
+    return IntervalSet.of_prefixes(prefix for prefix in prefixes if prefix.family is family)
+
+
+def _set(kind: Type, addresses: IntervalSet) -> NamedSet:
+    spans = frozenset((Span(first, last),) for first, last in addresses.spans)
+    return NamedSet((kind,), spans, interval=True)
+
+
+def _rules(family: Family, settings: NatSettings) -> list[Rule]:
+    source, destination, _ = _FIELDS[family]
+    matches: list[Statement] = [
+        InSet((source,), f"nat-sources-{family}"),
+        InSet((destination,), f"nat-untouched-{family}", negated=True),
+    ]
+    if settings.interface:
+        matches.append(Match(Field.OIFNAME, (settings.interface,)))
+    address = settings.address
+    to = address if address is not None and address.family is family else None
+    plain = rule(*matches, Nat(to, None, fully_random=True))
+    if settings.ports is None:
+        return [plain]
+    with_ports = Match(Field.L4PROTO, (Protocol.TCP, Protocol.UDP))
+    return [rule(*matches, with_ports, Nat(to, settings.ports, fully_random=True)), plain]

@@ -1,0 +1,105 @@
+"""The whole table of one node: hooks, policy and source NAT put together.
+
+For: the agent, which hands the result to ``diff`` and the kernel. ``render`` uses the verdict
+tables; ``render_slow`` makes the same table with the plain sequence in their place, for tests.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from korat.core.model.felix import FelixSettings
+from korat.core.net.address import Addr, Prefix
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.entity import Endpoint
+from korat.core.render.nft.hook import HookSettings, HostAction, render_hooks
+from korat.core.render.nft.nat import NatSettings, render_nat
+from korat.core.render.nft.outcome import OutcomeSettings
+from korat.core.render.nft.policy import render_policy
+from korat.core.render.nft.ruleset import Ruleset
+from korat.core.render.nft.sequence import render_sequences
+from korat.core.render.nft.statement import Span
+from korat.core.table.value import NodePolicy
+
+_POOLS_AND_HOSTS = "IPPoolsAndHostIPs"
+
+
+class Pool(NamedTuple):
+    """What source NAT must know of an IPPool."""
+
+    prefix: Prefix
+    nat_outgoing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInput:
+    """All that the table is made from.
+
+    ``untouched`` are prefixes to which pods keep their addresses, as the Azure virtual network;
+    ``hosts`` are the nodes' addresses, which count when natOutgoingExclusions says so.
+    """
+
+    policy: NodePolicy
+    felix: FelixSettings
+    pools: tuple[Pool, ...] = ()
+    untouched: tuple[Prefix, ...] = ()
+    hosts: tuple[Addr, ...] = ()
+
+
+def render(node: NodeInput) -> Ruleset:
+    """The table ``inet korat`` of a node."""
+    return _union(
+        render_hooks(node.policy.endpoints, hook_settings(node.felix)),
+        render_policy(node.policy, outcome_settings(node.felix)),
+        render_nat(nat_settings(node)),
+    )
+
+
+def render_slow(node: NodeInput, cluster: Cluster, local: Iterable[Endpoint]) -> Ruleset:
+    """As ``render`` with every rule tried one by one; ``local`` are the node's endpoints."""
+    return _union(
+        render_hooks(node.policy.endpoints, hook_settings(node.felix)),
+        render_sequences(cluster, local, outcome_settings(node.felix)),
+        render_nat(nat_settings(node)),
+    )
+
+
+def hook_settings(felix: FelixSettings) -> HookSettings:
+    """Felix's settings of the workload chains."""
+    return HookSettings(
+        interface_prefixes=felix.interface_prefix,
+        endpoint_to_host=HostAction(felix.default_endpoint_to_host_action),
+        drop_invalid=not felix.disable_conntrack_invalid_check,
+        spoofing_allowed=felix.workload_source_spoofing == "Any",
+    )
+
+
+def outcome_settings(felix: FelixSettings) -> OutcomeSettings:
+    """Felix's settings of logs and denials."""
+    return OutcomeSettings(
+        reject=felix.nftables_filter_deny_action == "Reject",
+        log_prefix=felix.log_prefix,
+        log_rate=felix.log_action_rate_limit,
+        log_burst=felix.log_action_rate_limit_burst,
+    )
+
+
+def nat_settings(node: NodeInput) -> NatSettings:
+    """Felix's settings of source NAT, with the pools they are about."""
+    felix = node.felix
+    hosts = node.hosts if felix.nat_outgoing_exclusions == _POOLS_AND_HOSTS else ()
+    pools = (pool.prefix for pool in node.pools)
+    return NatSettings(
+        translated=tuple(pool.prefix for pool in node.pools if pool.nat_outgoing),
+        untouched=(*pools, *node.untouched, *map(Prefix.of, hosts)),
+        ports=Span(*felix.nat_port_range) if felix.nat_port_range else None,
+        address=felix.nat_outgoing_address,
+    )
+
+
+def _union(*parts: Ruleset) -> Ruleset:
+    """Parts whose names do not meet, as one table."""
+    return Ruleset(
+        {name: lookup for part in parts for name, lookup in part.lookups.items()},
+        {name: chain for part in parts for name, chain in part.chains.items()},
+    )

@@ -1,0 +1,87 @@
+"""Where every judgement ends: one chain per outcome, which counts, logs and decides.
+
+A chain is named by what it stands for, so that its counter lives as long as the rule does, whatever
+else changes. Allow returns to the hook that asked, which goes on: a packet between two workloads of
+one node must pass egress and then ingress.
+Source: calico.md 1.10 (log prefix and its verbs, deny action).
+"""
+
+from dataclasses import dataclass
+
+from korat.core.policy.outcome import Action, Outcome, Reason, RuleRef
+from korat.core.render.nft.ruleset import Chain, Rule, digest, rule
+from korat.core.render.nft.statement import (
+    DROP,
+    LOG_PREFIX_MAX,
+    REJECT,
+    RETURN,
+    Counter,
+    Limit,
+    Log,
+    Statement,
+)
+
+#: Calico's short names of kinds, for ``%k``.
+_SHORT_KINDS = {
+    "NetworkPolicy": "np",
+    "GlobalNetworkPolicy": "gnp",
+    "KubernetesNetworkPolicy": "knp",
+    "KubernetesClusterNetworkPolicy": "kcnp",
+    "Profile": "pro",
+}
+_LOG_END = ": "
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeSettings:
+    """How outcomes are carried out; ``log_rate`` is ``10/second`` or empty for every packet."""
+
+    reject: bool = False
+    log_prefix: str = "calico-packet"
+    log_rate: str = ""
+    log_burst: int = 5
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """The name of the outcome's chain."""
+    words = (outcome.action.value, outcome.ref.text, *(ref.text for ref in outcome.logs))
+    return f"{outcome.action.value}-{digest(*words)}"
+
+
+def outcome_chain(outcome: Outcome, settings: OutcomeSettings) -> Chain:
+    """The chain: a log line for each Log rule passed, then counter and verdict."""
+    deny = REJECT if settings.reject else DROP
+    end = RETURN if outcome.action is Action.ALLOW else deny
+    logs = [log_rule(ref, settings) for ref in outcome.logs]
+    return Chain((*logs, rule(Counter(), end, comment=outcome.ref.text)))
+
+
+def log_rule(ref: RuleRef, settings: OutcomeSettings) -> Rule:
+    """What a Log rule does: write a line, as often as is allowed, and go on."""
+    limit = (Limit(settings.log_rate, settings.log_burst),) if settings.log_rate else ()
+    statements: tuple[Statement, ...] = (*limit, Log(log_prefix(settings.log_prefix, ref)))
+    return Rule(statements)
+
+
+def log_prefix(pattern: str, ref: RuleRef) -> str:
+    """The configured prefix with its verbs filled in, cut so that it still ends in a colon."""
+    name = ref.policy.name if ref.policy else ""
+    place = f"{ref.policy.namespace}/{name}" if ref.policy and ref.policy.namespace else name
+    kind = ref.policy.kind if ref.policy else ""
+    verbs = {
+        "%t": "profile" if ref.reason is Reason.PROFILE_RULE else ref.tier,
+        "%k": _SHORT_KINDS.get(kind, kind),
+        "%n": name,
+        "%p": place,
+    }
+    words = [verbs.get(word, word) for word in _split(pattern)]
+    return "".join(words)[: LOG_PREFIX_MAX - len(_LOG_END)] + _LOG_END
+
+
+def _split(pattern: str) -> list[str]:
+    """The pattern cut into two-letter verbs and the text between them."""
+    first, *rest = pattern.split("%")
+    words = [first]
+    for part in rest:
+        words += [f"%{part[:1]}", part[1:]]
+    return words

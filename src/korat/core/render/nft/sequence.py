@@ -1,0 +1,273 @@
+"""The plain sequence as chains: every rule of every policy, tried one by one.
+
+The slow, obvious twin of ``policy``: it makes the same chains ``egress`` and ``ingress``, so that
+both can stand behind the same hooks and be compared packet by packet. Its cost grows with the
+number of rules; no node loads it.
+
+    egress:  meta nfproto ipv4 iifname vmap @sequence-egress-4 -> stage-HASH
+    stage-HASH:  one nftables rule per alternative of each policy rule, in order, goto allow-HASH,
+                 deny-HASH, or, for Pass, the chain of the next stage; Log only logs
+
+Stages follow each other in one chain; only what a Pass leads to begins a new one, because the
+kernel does not let chains nest deeper than 16. Addresses of a selector, a list of prefixes or a
+named port are a set, named by its content.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import assert_never
+
+from korat.core.net.address import Family
+from korat.core.net.interval import IntervalSet
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.entity import Endpoint
+from korat.core.policy.outcome import Action, Direction, Outcome
+from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side
+from korat.core.render.nft.outcome import (
+    OutcomeSettings,
+    log_rule,
+    outcome_chain,
+    outcome_name,
+)
+from korat.core.render.nft.policy import LOCAL, NFPROTO, PEER, UNKNOWN
+from korat.core.render.nft.ruleset import (
+    Chain,
+    Lookup,
+    NamedSet,
+    Rule,
+    Ruleset,
+    VerdictMap,
+    digest,
+    rule,
+    sort_key,
+)
+from korat.core.render.nft.statement import (
+    Field,
+    InSet,
+    Key,
+    MapLookup,
+    Match,
+    Span,
+    Statement,
+    Type,
+    Value,
+    Verdict,
+    goto,
+    key_text,
+)
+from korat.core.table.predicate import (
+    HasLabels,
+    InNets,
+    addresses,
+    named_ports,
+    needs_of,
+    owned_ports,
+)
+from korat.core.table.sequence import Sequence, Sequences, Stage, Step
+
+#: One way for a rule to match; the ways of a rule exclude each other, so that Log logs once.
+Way = tuple[Statement, ...]
+
+
+def render_sequences(
+    cluster: Cluster, local: Iterable[Endpoint], settings: OutcomeSettings
+) -> Ruleset:
+    """The chains ``egress`` and ``ingress`` for these endpoints, rule by rule."""
+    writer = _Writer(cluster, settings)
+    sequences = Sequences(cluster)
+    endpoints = tuple(local)
+    for direction in Direction:
+        entrance = []
+        for family in Family:
+            name = f"sequence-{direction.value}-{family}"
+            ways: dict[Key, Verdict] = {
+                (endpoint.interface,): goto(
+                    writer.sequence(sequences.of(endpoint, direction, family))
+                )
+                for endpoint in endpoints
+                if endpoint.addresses_of(family)
+            }
+            writer.lookups[name] = VerdictMap((Type.IFNAME,), ways)
+            of_family = Match(Field.NFPROTO, (NFPROTO[family],))
+            entrance.append(rule(of_family, MapLookup((LOCAL[direction],), name)))
+        writer.chains[direction.value] = Chain((*entrance, UNKNOWN))
+    return Ruleset(writer.lookups, writer.chains)
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Collects the chains and sets of many sequences."""
+
+    cluster: Cluster
+    settings: OutcomeSettings
+    lookups: dict[str, Lookup] = field(default_factory=dict)
+    chains: dict[str, Chain] = field(default_factory=dict)
+    written: dict[int, tuple[Sequence, str]] = field(default_factory=dict)
+
+    def sequence(self, sequence: Sequence) -> str:
+        """Write a sequence once; its chain."""
+        if id(sequence) not in self.written:
+            self.written[id(sequence)] = (sequence, self._stages(sequence.stages, sequence.family))
+        return self.written[id(sequence)][1]
+
+    def _stages(self, stages: tuple[Stage, ...], family: Family) -> str:
+        """Write the stages from the last one back; the first one's chain."""
+        rules: list[Rule] = []
+        for number in range(len(stages) - 1, -1, -1):
+            stage = stages[number]
+            after = ""
+            if any(step.rule.action is RuleAction.PASS for step in stage.steps):
+                # Where a Pass leads, and where the end of this stage goes too unless it denies.
+                after = self._chain(rules)
+                rules = [rule(goto(after))]
+            rules = [*self._stage(stage, family, after), *(() if stage.end else rules)]
+        return self._chain(rules)
+
+    def _chain(self, rules: list[Rule]) -> str:
+        name = f"stage-{digest(*(each.text for each in rules))}"
+        self.chains[name] = Chain(tuple(rules))
+        return name
+
+    def _stage(self, stage: Stage, family: Family, after: str) -> Iterator[Rule]:
+        for step in stage.steps:
+            end = self._end(step, after)
+            for way in self._ways(step.rule, family):
+                yield Rule((*way, *end))
+        if stage.end is not None:
+            yield rule(goto(self._outcome(Outcome(Action.DENY, stage.end))))
+
+    def _end(self, step: Step, after: str) -> tuple[Statement, ...]:
+        match step.rule.action:
+            case RuleAction.ALLOW:
+                return (goto(self._outcome(Outcome(Action.ALLOW, step.ref))),)
+            case RuleAction.DENY:
+                return (goto(self._outcome(Outcome(Action.DENY, step.ref))),)
+            case RuleAction.PASS:
+                return (goto(after),)
+            case RuleAction.LOG:
+                return log_rule(step.ref, self.settings).statements
+            case _:
+                assert_never(step.rule.action)
+
+    def _outcome(self, outcome: Outcome) -> str:
+        name = outcome_name(outcome)
+        self.chains[name] = outcome_chain(outcome, self.settings)
+        return name
+
+    def _ways(self, normal: NormalRule, family: Family) -> Iterator[Way]:
+        sides = (
+            (normal.source, PEER[family, Direction.INGRESS], Field.SPORT),
+            (normal.destination, PEER[family, Direction.EGRESS], Field.DPORT),
+        )
+        fixed = [*_protocol(normal, family)]
+        choices: list[list[Way]] = [_not_icmp(normal.not_icmp, family)]
+        for side, address, port in sides:
+            fixed += self._needs(side, address, family)
+            choices.append(self._listed(normal, side, (address, port)))
+            choices.append(self._unlisted(normal, side, (address, port)))
+        for parts in product(*choices):
+            yield (*fixed, *(statement for part in parts for statement in part))
+
+    def _needs(self, side: Side, address: Field, family: Family) -> Iterator[InSet]:
+        needs = needs_of(side)
+        for predicates, negated in ((needs.holds, False), (needs.fails, True)):
+            for predicate in predicates:
+                yield InSet((address,), self._addresses(predicate, family), negated=negated)
+
+    def _addresses(self, predicate: InNets | HasLabels, family: Family) -> str:
+        if isinstance(predicate, InNets):
+            found = IntervalSet.of_prefixes(predicate.nets)
+        else:
+            found = addresses(self.cluster, predicate.selector, family)
+        kind = Type.IPV4 if family is Family.V4 else Type.IPV6
+        return self._set((kind,), {(Span(*span),) for span in found.spans}, interval=True)
+
+    def _listed(self, normal: NormalRule, side: Side, fields: tuple[Field, Field]) -> list[Way]:
+        """The port is one of the list's, by number or else by name."""
+        if side.ports is None:
+            return [()]
+        numbers = _numbers(normal, side.ports, fields[1], negated=False)
+        named = self._named(side, side.ports, fields, negated=False)
+        ways: list[Way] = [(_ported(normal), numbers)] if numbers else []
+        if named is None or not normal.port_protocols:
+            return ways if normal.port_protocols else []
+        others = _numbers(normal, side.ports, fields[1], negated=True)
+        return [*ways, (_ported(normal), *((others,) if others else ()), named)]
+
+    def _unlisted(self, normal: NormalRule, side: Side, fields: tuple[Field, Field]) -> list[Way]:
+        """The protocol has no such ports, or else the port is none of the list's."""
+        if side.not_ports is None or not normal.port_protocols:
+            return [()]
+        numbers = _numbers(normal, side.not_ports, fields[1], negated=True)
+        named = self._named(side, side.not_ports, fields, negated=True)
+        others = (statement for statement in (numbers, named) if statement is not None)
+        return [(_ported(normal, negated=True),), (_ported(normal), *others)]
+
+    def _named(
+        self, side: Side, ports: Ports, fields: tuple[Field, Field], *, negated: bool
+    ) -> InSet | None:
+        if not ports.names:
+            return None
+        address, port = fields
+        family = Family.V4 if address.type is Type.IPV4 else Family.V6
+        elements: set[Key] = {
+            (addr.value, protocol, number)
+            for predicate in named_ports(side, ports)
+            for addr, protocol, number in owned_ports(self.cluster, predicate)
+            if addr.family is family
+        }
+        name = self._set((address.type, Type.PROTO, Type.PORT), elements, interval=False)
+        return InSet((address, Field.L4PROTO, port), name, negated=negated)
+
+    def _set(self, types: tuple[Type, ...], keys: Iterable[Key], *, interval: bool) -> str:
+        made = NamedSet(types, frozenset(keys), interval)
+        words = (key_text(types, key) for key in sorted(made.elements, key=sort_key))
+        name = f"set-{digest(*(kind.value for kind in types), *words)}"
+        self.lookups[name] = made
+        return name
+
+
+def _protocol(normal: NormalRule, family: Family) -> Iterator[Statement]:
+    if normal.protocol is not None:
+        yield Match(Field.L4PROTO, (normal.protocol,))
+    if normal.not_protocol is not None:
+        yield Match(Field.L4PROTO, (normal.not_protocol,), negated=True)
+    if normal.icmp is not None:
+        kind, code = _ICMP[family]
+        yield Match(kind, (normal.icmp.type,))
+        if normal.icmp.code is not None:
+            yield Match(code, (normal.icmp.code,))
+
+
+_ICMP: Mapping[Family, tuple[Field, Field]] = {
+    Family.V4: (Field.ICMP_TYPE, Field.ICMP_CODE),
+    Family.V6: (Field.ICMPV6_TYPE, Field.ICMPV6_CODE),
+}
+
+
+def _not_icmp(icmp: IcmpMatch | None, family: Family) -> list[Way]:
+    """No ICMP at all, or another type, or the same type and another code."""
+    if icmp is None:
+        return [()]
+    kind, code = _ICMP[family]
+    protocol = 1 if family is Family.V4 else 58
+    ways: list[Way] = [
+        (Match(Field.L4PROTO, (protocol,), negated=True),),
+        (Match(kind, (icmp.type,), negated=True),),
+    ]
+    if icmp.code is not None:
+        ways.append((Match(kind, (icmp.type,)), Match(code, (icmp.code,), negated=True)))
+    return ways
+
+
+def _ported(normal: NormalRule, *, negated: bool = False) -> Match:
+    return Match(Field.L4PROTO, tuple(sorted(normal.port_protocols)), negated=negated)
+
+
+def _numbers(normal: NormalRule, ports: Ports, port: Field, *, negated: bool) -> Match | None:
+    if not ports.ranges or not normal.port_protocols:
+        return None
+    spans = IntervalSet.of((each.first, each.last) for each in ports.ranges).spans
+    values: tuple[Value, ...] = tuple(a if a == b else Span(a, b) for a, b in spans)
+    return Match(port, values, negated=negated)
