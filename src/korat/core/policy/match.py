@@ -33,6 +33,13 @@ class Packet:
         """Its IP version."""
         return self.dst.family
 
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """The two numbers a verdict table is asked with: ports, or ICMP type and code."""
+        if self.protocol in (Protocol.ICMP, Protocol.ICMPV6):
+            return self.icmp_type, self.icmp_code
+        return self.sport, self.dport
+
 
 @dataclass(frozen=True, slots=True)
 class Party:

@@ -1,0 +1,127 @@
+"""From a cluster to what one node enforces: peer classes and verdict tables.
+
+For a local endpoint its own end of each rule is a constant, and for a peer class the other end is
+too; what remains of all its policy is a function of protocol and ports, painted once. Only
+predicates of policies that select local endpoints split classes. Tables are made per (sequence,
+what is true of the own end, what is true of the peer), both restricted to what the sequence asks,
+so their number follows the policies, not endpoints times classes.
+
+An endpoint with several addresses of one family has one table per class for all of them. Where
+policy tells its addresses apart, the table allows only what it would for every one of them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from korat.core.net.address import Family
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.entity import Endpoint
+from korat.core.policy.outcome import Direction
+from korat.core.table.classes import Classes, Truths, classes
+from korat.core.table.lower import Lowering, Plan, union
+from korat.core.table.paint import paint, strictest
+from korat.core.table.sequence import Sequence, Sequences
+from korat.core.table.value import DirectionPolicy, LocalEndpoint, NodePolicy, VerdictTable
+
+
+def compile_node(cluster: Cluster, node: str) -> NodePolicy:
+    """All that a node enforces for its workloads."""
+    local = _local(cluster.endpoints, node)
+    sequences = Sequences(cluster)
+    return NodePolicy(
+        tuple(LocalEndpoint(e.key, e.interface, e.addresses, e.spoof_allowed) for e in local),
+        {
+            (family, direction): policy
+            for family in Family
+            for direction, policy in _family(cluster, family, local, sequences)
+        },
+    )
+
+
+def _local(endpoints: Iterable[Endpoint], node: str) -> list[Endpoint]:
+    """A node's endpoints by interface; when two claim one interface, the first by key has it."""
+    by_interface: dict[str, Endpoint] = {}
+    for endpoint in endpoints:
+        if endpoint.node == node and endpoint.interface:
+            by_interface.setdefault(endpoint.interface, endpoint)
+    return [by_interface[name] for name in sorted(by_interface)]
+
+
+def _family(
+    cluster: Cluster, family: Family, local: Iterable[Endpoint], sequences: Sequences
+) -> Iterator[tuple[Direction, DirectionPolicy]]:
+    lowering = Lowering(cluster, family)
+    present = [endpoint for endpoint in local if endpoint.addresses_of(family)]
+    # Both directions are lowered before any truth is found, so that the atoms are complete.
+    subjects = {
+        direction: [
+            _Subjects(direction, lowering.plan(sequence), endpoints)
+            for sequence, endpoints in _by_sequence(present, direction, family, sequences)
+        ]
+        for direction in Direction
+    }
+    truths = Truths.of(cluster, family, lowering.atoms)
+    for direction, groups in subjects.items():
+        peers = classes(truths, union(group.peer_mask for group in groups), lowering.atoms)
+        shared: dict[VerdictTable, VerdictTable] = {}
+        tables: dict[tuple[int, str], VerdictTable] = {}
+        for group in groups:
+            group.judge(truths, peers, shared, tables)
+        yield direction, DirectionPolicy(peers.value, tables)
+
+
+def _by_sequence(
+    endpoints: Iterable[Endpoint], direction: Direction, family: Family, sequences: Sequences
+) -> Iterable[tuple[Sequence, list[Endpoint]]]:
+    groups: dict[Sequence, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        groups.setdefault(sequences.of(endpoint, direction, family), []).append(endpoint)
+    return groups.items()
+
+
+@dataclass(frozen=True, slots=True)
+class _Subjects:
+    """The endpoints that one plan governs."""
+
+    direction: Direction
+    plan: Plan
+    endpoints: list[Endpoint]
+
+    @property
+    def peer_mask(self) -> int:
+        ingress = self.direction is Direction.INGRESS
+        return self.plan.source_mask if ingress else self.plan.destination_mask
+
+    @property
+    def own_mask(self) -> int:
+        ingress = self.direction is Direction.INGRESS
+        return self.plan.destination_mask if ingress else self.plan.source_mask
+
+    def paint(self, own: int, peer: int) -> VerdictTable:
+        """The table between an own and a peer's address of which this is true."""
+        if self.direction is Direction.INGRESS:
+            return paint(self.plan, peer, own)
+        return paint(self.plan, own, peer)
+
+    def judge(
+        self,
+        truths: Truths,
+        peers: Classes,
+        shared: dict[VerdictTable, VerdictTable],
+        tables: dict[tuple[int, str], VerdictTable],
+    ) -> None:
+        """Add the table of every class and endpoint; equal tables become one object."""
+        alike: defaultdict[int, list[int]] = defaultdict(list)
+        for number, truth in peers.truths.items():
+            alike[truth & self.peer_mask].append(number)
+        painted: dict[tuple[tuple[int, ...], int], VerdictTable] = {}
+        for endpoint in self.endpoints:
+            addrs = endpoint.addresses_of(truths.family)
+            own = tuple(sorted({truths.at(addr) & self.own_mask for addr in addrs}))
+            for peer, numbers in alike.items():
+                table = painted.get((own, peer))
+                if table is None:
+                    table = strictest([self.paint(each, peer) for each in own])
+                    table = painted[own, peer] = shared.setdefault(table, table)
+                tables.update(((number, endpoint.interface), table) for number in numbers)

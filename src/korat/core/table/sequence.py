@@ -1,0 +1,220 @@
+"""The plain sequence: one direction of one workload's policy as rules to be tried one by one.
+
+It is the slow twin of the verdict tables and what they are compiled from. A sequence is a list of
+stages, one per tier and per profile. A packet is tried against a stage's steps in order: Allow and
+Deny end the sequence, Pass ends the stage, Log leaves a trace and goes on. Past its last step, a
+stage with an ``end`` denies; otherwise the next stage is tried. The last stage has an ``end``.
+Source: calico.md 5.2.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
+from korat.core.net.address import Family
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.entity import Endpoint, Rules
+from korat.core.policy.match import Packet
+from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
+from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side, icmp_protocol
+from korat.core.selector import Selector
+from korat.core.table.matches import SelectorMatches
+from korat.core.table.predicate import (
+    Predicate,
+    holds,
+    named_ports,
+    needs_of,
+    predicates_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A rule and its name."""
+
+    ref: RuleRef
+    rule: NormalRule
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A tier's or a profile's steps; ``end`` denies what none of them decided, None goes on."""
+
+    steps: tuple[Step, ...]
+    end: RuleRef | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sequence:
+    """The stages of one direction for one IP version; an object, shared by its endpoints."""
+
+    family: Family
+    direction: Direction
+    stages: tuple[Stage, ...]
+
+    def steps(self) -> Iterator[Step]:
+        """All steps, in order."""
+        return (step for stage in self.stages for step in stage.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a sequence may know of a packet: its numbers and what is true of its two ends."""
+
+    protocol: int
+    a: int
+    b: int
+    source: frozenset[Predicate]
+    destination: frozenset[Predicate]
+
+
+class Governors(NamedTuple):
+    """What governs one direction of an endpoint: policies as (tier, policy) indexes, profiles."""
+
+    policies: tuple[tuple[int, int], ...]
+    profiles: tuple[str, ...]
+
+
+class Sequences:
+    """Makes sequences; endpoints that the same policies and profiles govern share one object."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._made: dict[tuple[Family, Direction, Governors], Sequence] = {}
+        self._places: defaultdict[Selector, list[tuple[int, int]]] = defaultdict(list)
+        for at, tier in enumerate(cluster.tiers):
+            for index, policy in enumerate(tier.policies):
+                self._places[policy.selector].append((at, index))
+        self._matches = SelectorMatches(self._places)
+
+    def of(self, endpoint: Endpoint, direction: Direction, family: Family) -> Sequence:
+        """The sequence of one direction of an endpoint."""
+        governors = self._governors(endpoint, direction)
+        key = family, direction, governors
+        if key not in self._made:
+            stages = tuple(_stages(self._cluster, governors, direction, family))
+            self._made[key] = Sequence(family, direction, stages)
+        return self._made[key]
+
+    def _governors(self, endpoint: Endpoint, direction: Direction) -> Governors:
+        tiers = self._cluster.tiers
+        places = (
+            (tier, index)
+            for selector in self._matches.of(endpoint.labels)
+            for tier, index in self._places[selector]
+            if direction in tiers[tier].policies[index].directions
+        )
+        return Governors(tuple(sorted(places)), endpoint.profiles)
+
+
+def _stages(
+    cluster: Cluster, governors: Governors, direction: Direction, family: Family
+) -> Iterator[Stage]:
+    for at, places in groupby(governors.policies, key=itemgetter(0)):
+        tier = cluster.tiers[at]
+        steps = (
+            Step(RuleRef.rule(direction, tier.name, policy.key, index), rule)
+            for policy in (tier.policies[place] for _, place in places)
+            for index, rule in _normal(policy.rules(direction), family)
+        )
+        end = RuleRef.tier_default(direction, tier.name) if tier.denies else None
+        yield Stage(tuple(steps), end)
+    for name in governors.profiles:
+        profile = cluster.profiles.get(name)
+        if profile is None:
+            yield Stage((), RuleRef.profile_missing(direction, name))
+            return
+        rules = _normal(profile.rules(direction), family)
+        refs = (Step(RuleRef.profile_rule(direction, name, index), rule) for index, rule in rules)
+        yield Stage(tuple(refs), None)
+    yield Stage((), RuleRef.no_profile_matched(direction))
+
+
+def _normal(rules: Rules, family: Family) -> Iterator[tuple[int, NormalRule]]:
+    """The rules that can match for this IP version, with their place among all."""
+    for index, rule in enumerate(rules):
+        normal = rule.normal(family)
+        if normal is not None:
+            yield index, normal
+
+
+def facts(cluster: Cluster, sequence: Sequence, packet: Packet) -> Facts:
+    """What a sequence needs to know of a packet, found by scanning the cluster."""
+    rules = [step.rule for step in sequence.steps()]
+    sources = {p for rule in rules for p in predicates_of(rule.source)}
+    destinations = {p for rule in rules for p in predicates_of(rule.destination)}
+    src, dst, protocol = packet.src, packet.dst, packet.protocol
+    return Facts(
+        protocol,
+        *packet.numbers,
+        frozenset(p for p in sources if holds(cluster, p, src, protocol, packet.sport)),
+        frozenset(p for p in destinations if holds(cluster, p, dst, protocol, packet.dport)),
+    )
+
+
+def run(sequence: Sequence, known: Facts) -> Outcome:
+    """Try the steps one by one."""
+    logs: list[RuleRef] = []
+    for stage in sequence.stages:
+        decided = _try(stage, sequence.family, known, logs)
+        if decided is not None:
+            return Outcome(decided[0], decided[1], tuple(logs))
+    raise ValueError("the sequence has no last stage that denies")
+
+
+def _try(
+    stage: Stage, family: Family, known: Facts, logs: list[RuleRef]
+) -> tuple[Action, RuleRef] | None:
+    for step in stage.steps:
+        if not matches(step.rule, family, known):
+            continue
+        match step.rule.action:
+            case RuleAction.ALLOW:
+                return Action.ALLOW, step.ref
+            case RuleAction.DENY:
+                return Action.DENY, step.ref
+            case RuleAction.PASS:
+                return None
+            case RuleAction.LOG:
+                logs.append(step.ref)
+    return None if stage.end is None else (Action.DENY, stage.end)
+
+
+def matches(rule: NormalRule, family: Family, known: Facts) -> bool:
+    """Whether a rule matches a packet of which this is known."""
+    icmp = (known.a, known.b) if known.protocol == icmp_protocol(family) else None
+    return (
+        rule.protocol in (None, known.protocol)
+        and rule.not_protocol != known.protocol
+        and (rule.icmp is None or _is_icmp(rule.icmp, icmp))
+        and (rule.not_icmp is None or not _is_icmp(rule.not_icmp, icmp))
+        and _side_matches(rule, rule.source, known.source, (known.protocol, known.a))
+        and _side_matches(rule, rule.destination, known.destination, (known.protocol, known.b))
+    )
+
+
+def _is_icmp(wanted: IcmpMatch, icmp: tuple[int, int] | None) -> bool:
+    return icmp is not None and wanted.type == icmp[0] and wanted.code in (None, icmp[1])
+
+
+def _side_matches(
+    rule: NormalRule, side: Side, true: frozenset[Predicate], transport: tuple[int, int]
+) -> bool:
+    needs = needs_of(side)
+    protocol, number = transport
+
+    def listed(ports: Ports) -> bool:
+        return protocol in rule.port_protocols and (
+            any(number in span for span in ports.ranges)
+            or not true.isdisjoint(named_ports(side, ports))
+        )
+
+    return (
+        true.issuperset(needs.holds)
+        and true.isdisjoint(needs.fails)
+        and (side.ports is None or listed(side.ports))
+        and (side.not_ports is None or not listed(side.not_ports))
+    )
