@@ -18,7 +18,7 @@ from korat.core.net.address import Family, Prefix
 V = TypeVar("V")
 H = TypeVar("H", bound=Hashable)
 
-_OPENS, _CLOSES = 0, 1
+_CLOSES, _OPENS = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def sweep(items: Iterable[tuple[int, int, H]]) -> list[Piece[frozenset[H]]]:
     active, start = nothing, 0
     for position, edges in groupby(_edges(items), key=itemgetter(0)):
         before = active
-        for _, kind, _, value in edges:
+        for _, kind, value in edges:
             depth[value] += 1 if kind == _OPENS else -1
             if depth[value] == (1 if kind == _OPENS else 0):
                 active = _toggled(active, value, steps, known)
@@ -160,19 +160,15 @@ def sweep(items: Iterable[tuple[int, int, H]]) -> list[Piece[frozenset[H]]]:
     return pieces
 
 
-def _edges(items: Iterable[tuple[int, int, H]]) -> list[tuple[int, int, int, H]]:
-    """Where items open and close, sorted; of several that open at one place the largest is first.
-
-    That walks nested items as a stack, which is what makes the remembered steps hit.
-    """
-    edges: list[tuple[int, int, int, H]] = []
+def _edges(items: Iterable[tuple[int, int, H]]) -> list[tuple[int, int, H]]:
+    """Where items open and close, sorted; at one place closing comes first, as a stack pops."""
+    edges: list[tuple[int, int, H]] = []
     for first, last, value in items:
         if first > last:
             raise ValueError(f"an interval's first {first} is above its last {last}")
-        edges.append((first, _OPENS, first - last, value))
-        edges.append((last + 1, _CLOSES, last - first, value))
-    # Closing sorts before opening: a stack pops before it pushes.
-    edges.sort(key=lambda edge: (edge[0], -edge[1], edge[2]))
+        edges.append((first, _OPENS, value))
+        edges.append((last + 1, _CLOSES, value))
+    edges.sort(key=itemgetter(0, 1))
     return edges
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from korat.core.errors import Unavailable, Unsupported
+from korat.core.errors import Conflict, NotFound, Unavailable, Unsupported
 from korat.core.model.key import Key
+from korat.drivers.store.inotify import FileWatch
 from korat.drivers.store.schema import SCHEMA_VERSION
 from korat.drivers.store.sqlite import SqliteStore
 
@@ -62,6 +63,31 @@ def test_the_log_is_pruned_to_its_limit(path):
         (kept,) = connection.execute("SELECT count(*) FROM change").fetchone()
     connection.close()
     assert 20 <= kept <= 22
+
+
+def test_a_watch_resumes_from_the_last_pruned_revision_and_not_before(path):
+    store = SqliteStore(path, log_max=20)
+    for each in range(40):
+        store.create(Key("Node", "", f"{each}"), b"")
+    with store.watch(20) as watch:
+        assert [event.revision for event in watch.poll(0)] == list(range(21, 41))
+    with store.watch(19) as watch, pytest.raises(NotFound, match="only those after 20; list again"):
+        watch.poll(0)
+    store.close()
+
+
+def test_each_write_touches_the_file_after_its_commit(path):
+    store = SqliteStore(path)
+    files = FileWatch(path.parent, frozenset({path.name}))
+    made = store.create(A, b"")
+    assert files.drain()
+    with pytest.raises(Conflict):
+        store.create(A, b"")
+    assert not files.drain(), "a refused write wakes nobody"
+    store.delete(A, made.revision)
+    assert files.drain()
+    files.close()
+    store.close()
 
 
 def test_a_locked_file_is_unavailable(path):
