@@ -17,7 +17,7 @@ from korat.lab.fabric.plan import FabricPlan, KernelRoute, Neighbour, Rule
 
 _RULE_PRIORITY = 100
 _PERMANENT = 0x80
-_SCOPE_GLOBAL, _SCOPE_LINK = 0, 253
+_SCOPE_GLOBAL, _SCOPE_LINK, _SCOPE_ANY = 0, 253, 255
 _KERNEL_TABLES = {253, 254, 255}
 
 
@@ -71,7 +71,7 @@ def _apply_routes(
     kept = {(route.table, route.prefix) for route in wanted}
     for route in there - wanted:
         if (route.table, route.prefix) not in kept:
-            ip.route("del", dst=str(route.prefix), table=route.table)
+            ip.route("del", dst=str(route.prefix), table=route.table, scope=_SCOPE_ANY)
 
 
 def _apply_rules(ip: IPRoute, plan: FabricPlan) -> None:
