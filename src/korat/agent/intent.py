@@ -4,10 +4,11 @@ Output depends on the present objects only, never on how they came about, so a n
 arrives at the same state as one that saw every change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from korat.core.model.config import ClusterInformation, IPPool
+from korat.core.model.endpoint import Node
 from korat.core.model.felix import FelixSettings, settings
 from korat.core.model.key import Key
 from korat.core.model.resource import Resource
@@ -44,13 +45,21 @@ def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[s
         for o in objects
         if isinstance(o, IPPool)
     )
-    ruleset = render(NodeInput(policy, felix, pools, vnet_prefixes(resources)))
+    hosts = tuple(node_addresses(objects))
+    ruleset = render(NodeInput(policy, felix, pools, vnet_prefixes(resources), hosts))
     return Intent(
         ruleset=ruleset,
         routes={a: e.interface for e in policy.endpoints for a in e.addresses},
         endpoints=frozenset(e.key for e in policy.endpoints),
         felix=felix,
     )
+
+
+def node_addresses(objects: Iterable[Resource]) -> Iterator[Addr]:
+    """The addresses of the cluster's nodes."""
+    for node in objects:
+        if isinstance(node, Node) and node.spec.bgp and node.spec.bgp.ipv4_address:
+            yield Addr.parse(node.spec.bgp.ipv4_address.partition("/")[0])
 
 
 def vnet_prefixes(resources: Mapping[Key, Resource]) -> tuple[Prefix, ...]:

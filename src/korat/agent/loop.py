@@ -8,7 +8,7 @@ that grows.
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import structlog
@@ -46,10 +46,18 @@ class Kernel(Protocol):
 class NodeLoop:
     """One node's state and the thread that keeps the kernel in step with it."""
 
-    def __init__(self, node_name: str, environ: Mapping[str, str], kernel: Kernel) -> None:
+    def __init__(
+        self,
+        node_name: str,
+        environ: Mapping[str, str],
+        kernel: Kernel,
+        on_applied: Callable[[int], None] = lambda _revision: None,
+    ) -> None:
+        """``on_applied`` hears each revision that the kernel has come to enforce."""
         self._node_name = node_name
         self._environ = environ
         self._kernel = kernel
+        self._on_applied = on_applied
         self._changed = threading.Condition()
         self._pending: list[Batch] = []
         self._refresh = False
@@ -152,6 +160,7 @@ class NodeLoop:
         with self._changed:
             self._applied_revision = self._revision
             self._changed.notify_all()
+        self._on_applied(self._revision)
 
 
 def _load(record: Record) -> Resource | None:

@@ -16,7 +16,10 @@ LOCATION = "westeurope"
 VNET = "vnet"
 SUBNET = "nodes"
 ROUTE_TABLE = "korat-routes"
-INTERNET_HOST = "203.0.113.10"
+
+VNET_CIDR = "10.10.0.0/16"
+SUBNET_CIDR = "10.10.0.0/24"
+CLUSTER_CIDR = "10.10.128.0/17"
 
 #: Networking options by name; the value says why one cannot be had yet.
 MODES = {
@@ -46,19 +49,18 @@ class Options:
     mode: str = "udr"
     nodes: int = 3
     store: str = "sqlite"
-    vnet_cidr: str = "10.10.0.0/16"
-    subnet_cidr: str = "10.10.0.0/24"
-    cluster_cidr: str = "10.10.128.0/17"
+    vnet_cidr: str = VNET_CIDR
+    subnet_cidr: str = SUBNET_CIDR
+    cluster_cidr: str = CLUSTER_CIDR
 
 
 @dataclass(frozen=True, slots=True)
 class Vm:
-    """One virtual machine to make; ``mac`` is one of Azure's own."""
+    """One virtual machine to make."""
 
     name: str
     address: Addr
     nic: str
-    mac: str
     pod_cidr: Prefix
 
 
@@ -149,6 +151,5 @@ def _vm(number: int, subnet: Prefix, cluster: Prefix) -> Vm:
         name=name,
         address=Addr(subnet.family, subnet.base + _FIRST_HOST + number),
         nic=f"{name}-nic",
-        mac=f"00:0d:3a:00:00:{number + 1:02x}",
         pod_cidr=Prefix(cluster.family, pods, _POD_PREFIX_LENGTH),
     )

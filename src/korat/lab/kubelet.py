@@ -22,11 +22,12 @@ from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Problem, 
 from korat.core.model import codec
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
-from korat.core.model.kubernetes.workload import endpoint_of, interface_name
+from korat.core.model.kubernetes.workload import endpoint_of
 from korat.core.model.pod import Pod, PodIp, PodStatus
 from korat.drivers.kernel import namespace
 from korat.lab.cni_runtime import Attachment, CniRuntime, Json
 from korat.lab.responder import PodPort, Responder, sctp_works
+from korat.lab.roster import netns_of
 from korat.lab.state import LabPaths
 from korat.ports import Record, Store
 
@@ -196,7 +197,7 @@ class Kubelet:
 
     def _attach(self, pod: Pod, node: LabNode) -> _Running:
         meta = pod.metadata
-        name = self._paths.namespace(f"pod-{interface_name(meta.namespace, meta.name, 'x')[1:]}")
+        name = netns_of(self._paths, pod)
         namespace.remove(name)  # what a killed lab left under this name
         namespace.create(name)
         attachment = Attachment(

@@ -12,6 +12,7 @@ import selectors
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -102,10 +103,14 @@ def run(targets: Sequence[Target]) -> list[Probe]:
         by_source.setdefault(target.source, []).append(target)
     attempts: dict[Target, _Attempt] = {}
     for source, theirs in by_source.items():
-        begun = run_in(source, lambda theirs=theirs: [_Attempt(t) for t in theirs])
+        begun = run_in(source, partial(_begin, theirs))
         attempts |= {attempt.target: attempt for attempt in begun}
     _wait([a for a in attempts.values() if a.answer is None])
     return [answer for t in targets if (answer := attempts[t].answer) is not None]
+
+
+def _begin(targets: Sequence[Target]) -> list[_Attempt]:
+    return [_Attempt(target) for target in targets]
 
 
 def _wait(attempts: Sequence[_Attempt]) -> None:

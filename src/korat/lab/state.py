@@ -16,13 +16,16 @@ from korat.core.errors import Invalid, NotFound, Problem
 ROOT = Path("/run/korat/lab")
 DEFAULT_NAME = "lab"
 
-#: Interface names hold 15 characters and namespaces carry the lab's name, so names stay short.
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,14}[a-z0-9])?")
+#: No dash, so that one lab's namespaces never begin with another lab's name.
+_NAME = re.compile(r"[a-z0-9]{1,16}")
 
 
 class Process(msgspec.Struct, frozen=True):
-    """A process of the lab; ``started`` is its start time in clock ticks since boot, so that a
-    process number that was used again is never mistaken for ours."""
+    """A process of the lab.
+
+    ``started`` is its start time in clock ticks since boot, so that a process number that was used
+    again is never mistaken for ours.
+    """
 
     role: str
     pid: int
@@ -52,11 +55,11 @@ class LabState(msgspec.Struct, frozen=True):
     subnet_cidr: str = ""
     cluster_cidr: str = ""
     arm_url: str = ""
-    identity_url: str = ""
-    ca_file: str = ""
+    sdk_environ: dict[str, str] = {}
     azure_config: str = ""
     processes: tuple[Process, ...] = ()
     notes: tuple[str, ...] = ()
+    step: str = ""
     failure: str = ""
 
 
@@ -68,7 +71,7 @@ class LabPaths:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            rule = "a lab's name is 1 to 16 lower-case letters, digits and inner dashes"
+            rule = "a lab's name is 1 to 16 lower-case letters and digits"
             raise Invalid([Problem("", "KORAT_LAB", self.name, rule)])
 
     @property

@@ -1,0 +1,154 @@
+"""``korat node run``: puts the node program together and keeps it until it is told to end.
+
+Ends with the kernel as it is, so that traffic goes on under the last policy while the agent is
+replaced. Every part is a thread that calls into the loop; nothing here decides anything.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from korat.agent.cni import serve
+from korat.agent.feed import Feed
+from korat.agent.hostlocal import HostLocal
+from korat.agent.kernel import NodeKernel
+from korat.agent.loop import NodeLoop
+from korat.agent.settings import NodeSettings, node_settings
+from korat.agent.startup import announce, node_address
+from korat.agent.workload import Workloads
+from korat.core.errors import Conflict, Unavailable
+from korat.core.model.endpoint import Node
+from korat.core.model.key import Key
+from korat.core.net.address import Prefix
+from korat.drivers.kernel.address import interface_addresses
+from korat.drivers.kernel.monitor import Monitor
+from korat.drivers.kernel.veth import Veths
+from korat.drivers.store.client import Client
+from korat.drivers.store.open import open_store
+from korat.ports import Store
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 1.0
+
+
+class NodeReport(msgspec.Struct, frozen=True):
+    """What the agent says of itself in ``<run dir>/status.json``."""
+
+    node: str
+    pid: int
+    revision: int
+
+
+def run(environ: Mapping[str, str]) -> None:
+    """Be the agent of this node until SIGTERM.
+
+    Raises:
+        Invalid: the environment is wrong.
+        Unsupported: this machine cannot run it.
+    """
+    settings = node_settings(environ)
+    settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    kernel = NodeKernel()
+    kernel.prepare()
+    store = open_store(environ)
+    _announce(Client(store), settings)
+    loop = NodeLoop(settings.node_name, environ, kernel, lambda done: _report(settings, done))
+    workloads = Workloads(
+        node_name=settings.node_name,
+        store=store,
+        links=Veths(),
+        ipam=HostLocal(lambda: _pod_cidrs(store, settings.node_name)),
+        wait_programmed=lambda _key, timeout_s: _programmed(store, loop, timeout_s),
+        ready=lambda: "" if loop.ready else "the first policy is not in the kernel",
+    )
+    with _threads(loop, store):
+        asyncio.run(_serve_until_told(settings.socket_path, workloads))
+
+
+async def _serve_until_told(path: Path, workloads: Workloads) -> None:
+    """Answer CNI requests until SIGTERM or SIGINT."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    server = asyncio.create_task(serve(path, workloads))
+    ended = asyncio.create_task(told.wait())
+    await asyncio.wait({server, ended}, return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    if told.is_set():
+        server.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await server
+
+
+def _announce(client: Client, settings: NodeSettings) -> None:
+    """Say who this node is, as soon as the datastore can be written."""
+    address = node_address(settings.ip, interface_addresses())
+    while True:
+        try:
+            announce(client, settings, address)
+        except (Unavailable, Conflict) as error:
+            log.warning("cannot announce the node", error=str(error), retry_s=_RETRY_S)
+            time.sleep(_RETRY_S)
+        else:
+            return
+
+
+@contextlib.contextmanager
+def _threads(loop: NodeLoop, store: Store) -> Iterator[None]:
+    """The feed, the monitor and the loop itself, ended in that order."""
+    feed = Feed(store, loop.deliver)
+    monitor = Monitor(
+        "korat",
+        on_link=lambda: loop.refresh(reload=False),
+        on_table=lambda: _mend(loop),
+    )
+    worker = threading.Thread(target=loop.run, name="node-loop", daemon=True)
+    worker.start()
+    feed.start()
+    try:
+        yield
+    finally:
+        feed.stop()
+        monitor.close()
+        loop.stop()
+        worker.join()
+
+
+def _mend(loop: NodeLoop) -> None:
+    log.warning("somebody else changed the table inet korat; it is loaded again")
+    loop.refresh(reload=True)
+
+
+def _programmed(store: Store, loop: NodeLoop, timeout_s: float) -> bool:
+    """Whether all that is in the store now gets into the kernel in time."""
+    return loop.wait_applied(store.list(["WorkloadEndpoint"]).revision, timeout_s)
+
+
+def _pod_cidrs(store: Store, node_name: str) -> tuple[Prefix, ...]:
+    """The node's pod subnets, as the cluster gave them."""
+    node = Client(store).get(Key("Node", "", node_name))
+    cidrs = node.status.pod_cidrs if isinstance(node, Node) else ()
+    return tuple(Prefix.parse(cidr) for cidr in cidrs)
+
+
+def _report(settings: NodeSettings, revision: int) -> None:
+    """Publish what is in the kernel, whole or not at all; readers see the newest revision."""
+    report = NodeReport(settings.node_name, os.getpid(), revision)
+    _replace(settings.run_dir / "status.json", msgspec.json.encode(report))
+    if settings.ready_file is not None and not settings.ready_file.exists():
+        settings.ready_file.touch()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_suffix(".part")
+    part.write_bytes(content)
+    part.replace(path)

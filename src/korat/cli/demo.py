@@ -1,0 +1,99 @@
+"""``korat lab demo``, what ``make lab`` runs: the lab from nothing to an explained verdict.
+
+Every number on the screen is measured while it runs; the lab stays up afterwards.
+"""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.rule import Rule
+
+from korat.cli import explain_screen, lab_screen, manifest
+from korat.cli.question import ask
+from korat.cli.screen import DIM, out
+from korat.core.model.resource import Resource
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.evaluate import verdict
+from korat.drivers.store.batch import apply
+from korat.lab import sweep
+from korat.lab.blueprint import Options
+from korat.lab.probe import DENIED, Probe
+from korat.lab.roster import Wanted
+from korat.lab.session import Session, attach
+from korat.lab.state import LabPaths
+from korat.lab.up import up
+
+
+def demo(
+    paths: LabPaths, options: Options, files: Sequence[str], policy_files: Sequence[str]
+) -> None:
+    """Take an earlier lab down, bring this one up, and show it."""
+    console = out()
+    shop, policies = _resources(files), _resources(policy_files)
+    with lab_screen.progress() as step:
+        if sweep.down(paths):
+            step("the lab of before is down")
+        done = up(paths, options, shop, step)
+    lab = attach(paths)
+    _heading(console, f"The lab is up, in {done.seconds:.1f} s")
+    console.print(f"[{DIM}]Networking[/]  {lab_screen.MODE_NAMES[options.mode]}")
+    console.print(
+        f"[{DIM}]Fabric[/]      VNet {lab.state.vnet_cidr}, no overlay: Azure routes pods"
+    )
+    for note in done.notes:
+        console.print(f"[{DIM}]Note[/]        {note}")
+    console.print()
+    lab_screen.show_machines(lab.state, lab.azure(), lab.pods())
+    before = lab.probe(Wanted())
+    _heading(console, "Without a policy")
+    lab_screen.show_matrix(f"{len(before)} real connections", before)
+    outcome = apply(lab.client, policies)
+    if outcome.error:
+        raise outcome.error
+    after = lab.probe(Wanted())
+    _heading(console, f"With {', '.join(str(r.key) for r in outcome.done)}")
+    lab_screen.show_matrix("What changed is marked", after, before)
+    _explain(console, lab, after)
+    _next_steps(console, policy_files)
+
+
+def _resources(files: Sequence[str]) -> list[Resource]:
+    return [resource for item in manifest.read(files) for resource in item.resources]
+
+
+def _heading(console: Console, words: str) -> None:
+    console.print()
+    console.print(Rule(f"[bold]{words}[/]", align="left", style=DIM))
+
+
+def _explain(console: Console, lab: Session, probes: Sequence[Probe]) -> None:
+    """Why the first denied connection was denied."""
+    denied = next((p for p in probes if p.result == DENIED), None)
+    if denied is None:
+        return
+    question = _words(denied)
+    _heading(console, f"korat policy explain {' '.join(question)}")
+    objects = lab.client.read()
+    cluster = Cluster.build(objects.by_key.values())
+    asked = ask(objects, cluster, denied.sender, denied.receiver, denied.protocol, str(denied.port))
+    console.print(explain_screen.drawn(asked, verdict(cluster, asked.packet), objects))
+
+
+def _words(probe: Probe) -> list[str]:
+    ends = ["--from", probe.sender, "--to", probe.receiver]
+    return [*ends, "--protocol", probe.protocol, "--port", str(probe.port)]
+
+
+def _next_steps(console: Console, policy_files: Sequence[str]) -> None:
+    _heading(console, "Try next")
+    commands = [
+        ("korat lab status", "the VMs, the route table, the pods"),
+        (
+            f"korat delete -f {policy_files[0]}" if policy_files else "korat get pods -A",
+            "and probe",
+        ),
+        ("korat lab probe", "who talks to whom now"),
+    ]
+    for command, what in commands:
+        console.print(f"  [bold].venv/bin/{command}[/]   [{DIM}]{what}[/]")
+    console.print(f"\n[{DIM}]Take the lab down with .venv/bin/korat lab down[/]")

@@ -1,0 +1,147 @@
+"""``korat lab``: an Azure in a box, its pods, and who can talk to whom in it.
+
+Screens are ``korat.cli.lab_screen``'s, the lab itself is ``korat.lab``'s. The lab's name is
+``KORAT_LAB``, ``lab`` when that is not set.
+"""
+
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from korat.cli import lab_screen, manifest, screen
+from korat.cli.demo import demo as run_demo
+from korat.core.errors import Invalid, Problem
+from korat.drivers.kernel import namespace
+from korat.lab import roster, sweep
+from korat.lab.blueprint import CLUSTER_CIDR, SUBNET_CIDR, VNET_CIDR, Options
+from korat.lab.preflight import require_root
+from korat.lab.session import attach
+from korat.lab.state import DEFAULT_NAME, LabPaths
+from korat.lab.up import up as bring_up
+
+app = typer.Typer(
+    add_completion=False, help="An Azure with VMs and pods on this machine.", no_args_is_help=True
+)
+
+Output = Annotated[str, typer.Option("-o", "--output", metavar="FORMAT", help="json or yaml.")]
+Mode = Annotated[str, typer.Option(help="The networking option: udr (Azure user-defined routes).")]
+Nodes = Annotated[int, typer.Option(help="How many virtual machines.")]
+Files = Annotated[
+    list[str],
+    typer.Option(
+        "-f", "--filename", metavar="FILE", help="Namespaces, Pods, policies; may be repeated."
+    ),
+]
+
+
+def lab_paths() -> LabPaths:
+    """The lab that the environment names."""
+    return LabPaths(os.environ.get("KORAT_LAB") or DEFAULT_NAME)
+
+
+@app.command("up")
+def up(  # noqa: PLR0913, PLR0917 - one parameter per option
+    mode: Mode = "udr",
+    nodes: Nodes = 3,
+    store: Annotated[str, typer.Option(help="The datastore: sqlite.")] = "sqlite",
+    filename: Files = [],  # noqa: B006 - typer copies it
+    vnet: Annotated[str, typer.Option(metavar="CIDR")] = VNET_CIDR,
+    subnet: Annotated[str, typer.Option(metavar="CIDR")] = SUBNET_CIDR,
+    cluster_cidr: Annotated[str, typer.Option(metavar="CIDR")] = CLUSTER_CIDR,
+) -> None:
+    """Bring the lab up: VMs on an Azure fabric, korat on each, pods from the files."""
+    paths = lab_paths()
+    resources = [r for item in manifest.read(filename) for r in item.resources]
+    options = Options(mode, nodes, store, vnet, subnet, cluster_cidr)
+    with lab_screen.progress() as step:
+        done = bring_up(paths, options, resources, step)
+    for note in done.notes:
+        screen.say(note)
+    pods = len(attach(paths).pods())
+    screen.say(f"lab {paths.name} is up: {nodes} nodes, {pods} pods, {done.seconds:.1f} s")
+
+
+@app.command("status")
+def status(output: Output = "") -> None:
+    """Show the lab: its VMs, its route table, its pods."""
+    screen.one_of(output, ("", "json", "yaml"))
+    lab = attach(lab_paths())
+    if output:
+        screen.emit(lab_screen.status_object(lab.state, lab.azure(), lab.pods()), output)
+    else:
+        lab_screen.show_status(lab.state, lab.azure(), lab.pods())
+
+
+@app.command("probe")
+def probe(
+    sender: Annotated[str, typer.Option("--from", metavar="NS/POD")] = "",
+    receiver: Annotated[str, typer.Option("--to", metavar="NS/POD|IP")] = "",
+    protocol: Annotated[str, typer.Option(help="TCP, UDP or SCTP.")] = "",
+    port: Annotated[str, typer.Option(metavar="N|NAME", help="A port or its name.")] = "",
+    output: Output = "",
+) -> None:
+    """Try who can talk to whom, with real packets, all pairs at once."""
+    screen.one_of(output, ("", "json", "yaml"))
+    require_root()
+    results = attach(lab_paths()).probe(roster.Wanted(sender, receiver, protocol.upper(), port))
+    if output:
+        screen.emit(msgspec.to_builtins(results), output)
+    else:
+        lab_screen.show_probes(results, one=bool(sender or receiver))
+
+
+@app.command(
+    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+def exec_(
+    pod: Annotated[str, typer.Argument(metavar="NS/POD")],
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD...")],
+) -> None:
+    """Run a command in a pod's network."""
+    require_root()
+    words = command[1:] if command[0] == "--" else command
+    found = roster.pod_named(attach(lab_paths()).pods(), pod)
+    namespace.enter(Path("/run/netns") / found.netns)
+    try:
+        os.execvp(words[0], words)  # noqa: S606 - the user's own command, as an argument list
+    except OSError as error:
+        rule = (error.strerror or "cannot be run").lower()
+        raise Invalid([Problem("", "CMD", words[0], rule)]) from error
+
+
+@app.command("env")
+def env(output: Output = "") -> None:
+    """Print the environment that points korat and the Azure SDKs at the lab."""
+    screen.one_of(output, ("", "json", "yaml"))
+    environ = attach(lab_paths()).environ()
+    if output:
+        screen.emit(environ, output)
+        return
+    for name, value in environ.items():
+        screen.put(f"export {name}={shlex.quote(value)}")
+
+
+@app.command("down")
+def down() -> None:
+    """Take the lab down; leaves no namespace, process or file behind."""
+    require_root()
+    paths = lab_paths()
+    gone = sweep.down(paths)
+    screen.say(f"lab {paths.name} is down" if gone else f"lab {paths.name} was not up")
+
+
+@app.command("demo")
+def demo(
+    mode: Mode = "udr",
+    nodes: Nodes = 3,
+    filename: Files = [],  # noqa: B006 - typer copies it
+    policies: Annotated[
+        list[str], typer.Option("--policies", metavar="FILE", help="Applied after a first look.")
+    ] = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Bring the lab up anew and show it working: before and after the policies, and why."""
+    run_demo(lab_paths(), Options(mode=mode, nodes=nodes), filename, policies)

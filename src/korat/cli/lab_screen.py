@@ -1,0 +1,187 @@
+"""The lab's screens: what runs, which routes Azure has, who talks to whom."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from korat.cli.screen import ALLOWED, DENIED, DIM, err, matrix, out, table
+from korat.lab.arm_client import AzureStatus
+from korat.lab.probe import ALLOWED as GOT_THROUGH
+from korat.lab.probe import REFUSED, Probe
+from korat.lab.roster import LabPod
+from korat.lab.state import LabState
+
+MODE_NAMES = {"udr": "Azure user-defined routes, policy only (CALICO_NETWORKING_BACKEND=none)"}
+
+ALL, SOME, NONE, SELF = "●", "◐", "✕", "·"
+LEGEND = (
+    f"[{ALLOWED}]{ALL}[/] every port answers   [yellow]{SOME}[/] some do   "
+    f"[{DENIED}]{NONE}[/] none: dropped by policy   [{DIM}]{SELF}[/] itself or no port"
+)
+
+Pair = tuple[str, str]
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A line that says what is being done: on a terminal it stays one line."""
+    console = err()
+    if not console.is_terminal:
+        yield console.print
+        return
+    with console.status("…") as spinner:
+        yield spinner.update
+
+
+def status_object(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> dict[str, Any]:
+    """The lab as scripts read it."""
+    return {
+        "name": state.name,
+        "mode": state.mode,
+        "phase": state.phase,
+        "vnet": state.vnet_cidr,
+        "subnet": state.subnet_cidr,
+        "clusterCIDR": state.cluster_cidr,
+        "nodes": [
+            {
+                "name": vm.name,
+                "address": vm.address,
+                "podCIDR": vm.pod_cidr,
+                "nic": vm.nic,
+                "ipForwarding": azure.forwarding.get(vm.nic, False),
+                "netns": vm.netns,
+            }
+            for vm in state.vms
+        ],
+        "routeTable": {
+            "name": azure.table,
+            "subnets": list(azure.subnets),
+            "routes": [
+                {"name": r.name, "addressPrefix": r.prefix, "nextHop": r.next_hop}
+                for r in azure.routes
+            ],
+        },
+        "pods": [_pod_object(pod) for pod in pods],
+        "processes": [msgspec.to_builtins(p) for p in (state.daemon, *state.processes)],
+        "notes": list(state.notes),
+    }
+
+
+def _pod_object(pod: LabPod) -> dict[str, Any]:
+    return {
+        "name": pod.name,
+        "node": pod.node,
+        "address": pod.address,
+        "phase": pod.phase,
+        "message": pod.message,
+        "netns": pod.netns,
+        "ports": [
+            {"name": name, "protocol": port.protocol, "port": port.port} for name, port in pod.ports
+        ],
+    }
+
+
+def show_status(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> None:
+    """The lab for a person."""
+    console = out()
+    console.print(Text.assemble(("Mode   ", DIM), MODE_NAMES.get(state.mode, state.mode)))
+    vnet = f"{state.vnet_cidr}, VMs in {state.subnet_cidr}, pods in {state.cluster_cidr}"
+    console.print(Text.assemble(("VNet   ", DIM), vnet))
+    console.print(_vm_table(state, azure, pods))
+    console.print(_route_table(azure))
+    if pods:
+        console.print(_pod_table(pods))
+    for note in state.notes:
+        console.print(f"[{DIM}]note: {note}[/]")
+
+
+def show_machines(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> None:
+    """The VMs and the routes between them, without the pods' own table."""
+    console = out()
+    console.print(_vm_table(state, azure, pods))
+    console.print(_route_table(azure))
+
+
+def _vm_table(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> Table:
+    rows = [
+        (
+            vm.name,
+            vm.address,
+            vm.pod_cidr,
+            f"[{ALLOWED}]on[/]" if azure.forwarding.get(vm.nic) else f"[{DENIED}]off[/]",
+            " ".join(pod.name.partition("/")[2] for pod in pods if pod.node == vm.name),
+        )
+        for vm in state.vms
+    ]
+    return table("Virtual machines", ("VM", "ADDRESS", "POD SUBNET", "IP FORWARDING", "PODS"), rows)
+
+
+def _route_table(azure: AzureStatus) -> Table:
+    where = ", ".join(azure.subnets) or "no subnet"
+    title = f"Route table {azure.table} (associated with {where})" if azure.table else "Route table"
+    rows = [(route.name, route.prefix, route.next_hop) for route in azure.routes]
+    if not rows:
+        rows = [(f"[{DENIED}]none[/]", "", "")]
+    return table(title, ("ROUTE", "PREFIX", "NEXT HOP"), rows)
+
+
+def _pod_table(pods: Sequence[LabPod]) -> Table:
+    rows = [
+        (
+            pod.name,
+            pod.node,
+            pod.address or f"[{DENIED}]{pod.phase}: {pod.message}[/]",
+            " ".join(f"{port.port}/{port.protocol.lower()}" for _, port in pod.ports),
+        )
+        for pod in pods
+    ]
+    return table("Pods", ("POD", "NODE", "ADDRESS", "PORTS"), rows)
+
+
+def show_probes(probes: Sequence[Probe], *, one: bool) -> None:
+    """Probes for a person: a line each when few were asked for, else the matrix."""
+    console = out()
+    if not probes:
+        console.print("no pod declares a port that fits: nothing was probed")
+    elif one:
+        rows = [
+            (p.sender, p.receiver, f"{p.port}/{p.protocol.lower()}", _coloured(p.result), f"{p.ms}")
+            for p in probes
+        ]
+        console.print(table("", ("FROM", "TO", "PORT", "RESULT", "MS"), rows))
+    else:
+        show_matrix("Who talks to whom", probes)
+
+
+def _coloured(result: str) -> str:
+    colour = {GOT_THROUGH: ALLOWED, REFUSED: "yellow"}.get(result, DENIED)
+    return f"[{colour}]{result}[/]"
+
+
+def show_matrix(title: str, probes: Sequence[Probe], before: Sequence[Probe] = ()) -> None:
+    """The matrix of all pairs; what changed since ``before`` is bold on a grey ground."""
+    now, then = marks(probes), marks(before)
+
+    def cell(sender: str, receiver: str) -> str:
+        mark = now.get((sender, receiver), SELF)
+        colour = {ALL: ALLOWED, SOME: "yellow", NONE: DENIED}.get(mark, DIM)
+        changed = bool(then) and then.get((sender, receiver), SELF) != mark
+        return f"[bold {colour} on grey23] {mark} [/]" if changed else f"[{colour}]{mark}[/]"
+
+    senders = sorted({p.sender for p in probes})
+    receivers = sorted({p.receiver for p in probes})
+    console = out()
+    console.print(matrix(title, senders, receivers, cell))
+    console.print(LEGEND)
+
+
+def marks(probes: Sequence[Probe]) -> Mapping[Pair, str]:
+    """For each pair, whether all, some or none of its ports answered."""
+    answers: dict[Pair, list[bool]] = {}
+    for p in probes:
+        answers.setdefault((p.sender, p.receiver), []).append(p.result == GOT_THROUGH)
+    return {pair: ALL if all(got) else SOME if any(got) else NONE for pair, got in answers.items()}

@@ -1,0 +1,51 @@
+"""The node's routes to its own workloads: one host route per address, made to match and no more.
+
+Only routes with korat's protocol number are read or touched. Not for making a pod's link, which
+adds its routes itself; this is what mends them after somebody removed one or the agent was away.
+"""
+
+from collections.abc import Mapping
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from korat.core.errors import Unavailable
+from korat.core.net.address import Addr, Family
+from korat.drivers.kernel.veth import ROUTE_PROTOCOL
+
+_AF = {Family.V4: 2, Family.V6: 10}
+_SCOPE_LINK = 253
+
+
+def sync(wanted: Mapping[Addr, str]) -> frozenset[Addr]:
+    """Make these the host routes; returns the addresses whose interface is not there (yet).
+
+    Raises:
+        Unavailable: the kernel refuses a route.
+    """
+    with IPRoute() as ip:
+        indexes = {link.get_attr("IFLA_IFNAME"): link["index"] for link in ip.get_links()}
+        there = {
+            Addr.parse(route.get_attr("RTA_DST")): route.get_attr("RTA_OIF")
+            for family in Family
+            for route in ip.get_routes(family=_AF[family], proto=ROUTE_PROTOCOL)
+            if route["dst_len"] == family.bits
+        }
+        present = {addr: indexes[name] for addr, name in wanted.items() if name in indexes}
+        for addr in there.keys() - wanted.keys():
+            _change(ip, "del", addr, there[addr])
+        for addr, index in present.items():
+            if there.get(addr) != index:
+                _change(ip, "replace", addr, index)
+    return frozenset(wanted.keys() - present.keys())
+
+
+def _change(ip: IPRoute, verb: str, addr: Addr, index: int) -> None:
+    scope = {"scope": _SCOPE_LINK} if addr.family is Family.V4 else {}
+    dst = f"{addr}/{addr.family.bits}"
+    try:
+        ip.route(verb, family=_AF[addr.family], dst=dst, oif=index, proto=ROUTE_PROTOCOL, **scope)
+    except NetlinkError as error:
+        if verb == "del":
+            return  # it went with its interface meanwhile
+        raise Unavailable(f"route {dst}: the kernel says: {error.args[-1]}") from error

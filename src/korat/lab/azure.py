@@ -1,0 +1,77 @@
+"""What the lab gives ARM at the start: what an engineer has before korat comes.
+
+A virtual network, one subnet, one virtual machine's NIC per node; no route table, no IP forwarding:
+those are korat's own work. Also the cloud-provider file (azure.json) that points korat at this ARM.
+"""
+
+from typing import Any
+
+from korat.core.net.address import Addr
+from korat.lab.arm.model import Model
+from korat.lab.arm.path import parse_id
+from korat.lab.arm.resource import interface, virtual_network
+from korat.lab.blueprint import (
+    LOCATION,
+    RESOURCE_GROUP,
+    ROUTE_TABLE,
+    SUBNET,
+    SUBSCRIPTION,
+    VNET,
+    Blueprint,
+    Vm,
+)
+
+_GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
+_NETWORK = f"{_GROUP}/providers/Microsoft.Network"
+
+Json = dict[str, Any]
+
+
+def furnish(model: Model, plan: Blueprint) -> None:
+    """Put the virtual network and the VMs' NICs into an empty ARM."""
+    virtual_network.put(model, parse_id(f"{_NETWORK}/virtualNetworks/{VNET}"), _vnet(plan))
+    for vm in plan.vms:
+        target = parse_id(f"{_NETWORK}/networkInterfaces/{vm.nic}")
+        interface.put(model, target, _nic(vm))
+        interface.attach(model, target, vm.name)
+
+
+def _vnet(plan: Blueprint) -> Json:
+    subnet = {"name": SUBNET, "properties": {"addressPrefix": str(plan.subnet)}}
+    space = {"addressPrefixes": [str(plan.vnet)]}
+    return {"location": LOCATION, "properties": {"addressSpace": space, "subnets": [subnet]}}
+
+
+def _nic(vm: Vm) -> Json:
+    address = {
+        "privateIPAddress": str(vm.address),
+        "privateIPAllocationMethod": "Static",
+        "primary": True,
+        "subnet": {"id": f"{_NETWORK}/virtualNetworks/{VNET}/subnets/{SUBNET}"},
+    }
+    configurations = [{"name": "ipconfig1", "properties": address}]
+    properties = {"enableIPForwarding": False, "ipConfigurations": configurations}
+    return {"location": LOCATION, "properties": properties}
+
+
+def cloud_config(arm_url: str) -> Json:
+    """The cluster's azure.json, in the cloud provider's own keys."""
+    return {
+        "cloud": "AzurePublicCloud",
+        "resourceManagerEndpoint": arm_url,
+        "tenantId": "00000000-0000-0000-0000-000000000000",
+        "subscriptionId": SUBSCRIPTION,
+        "resourceGroup": RESOURCE_GROUP,
+        "location": LOCATION,
+        "vnetName": VNET,
+        "vnetResourceGroup": RESOURCE_GROUP,
+        "subnetName": SUBNET,
+        "routeTableName": ROUTE_TABLE,
+        "routeTableResourceGroup": RESOURCE_GROUP,
+        "useManagedIdentityExtension": True,
+    }
+
+
+def address_with_mask(plan: Blueprint, address: Addr) -> str:
+    """A VM's address as its guest has it, ``10.10.0.4/24``."""
+    return f"{address}/{plan.subnet.length}"

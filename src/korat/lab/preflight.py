@@ -1,0 +1,57 @@
+"""What this machine must have before a lab touches it, asked for all at once."""
+
+import os
+
+from korat.core.errors import Problem, Unsupported
+from korat.drivers.kernel import namespace
+from korat.drivers.kernel.nft import Nft
+
+
+def require_root() -> None:
+    """Refuse a user who may not enter namespaces.
+
+    Raises:
+        Unsupported: not root.
+    """
+    if os.geteuid() != 0:
+        raise Unsupported("the lab needs root: it lives in network namespaces", "run it with sudo")
+
+
+def require() -> None:
+    """Refuse to begin where the lab could not end.
+
+    Raises:
+        Unsupported: with everything that is missing, and how to get it.
+    """
+    require_root()
+    missing = [str(problem) for problem in _missing()]
+    if missing:
+        raise Unsupported("\n".join(missing))
+
+
+def _missing() -> list[Problem]:
+    problems = []
+    probe = f"korat-preflight-{os.getpid()}"
+    try:
+        namespace.create(probe)
+    except Unsupported as error:
+        return [Problem("", "network namespaces", None, str(error))]
+    try:
+        problems += namespace.run_in(probe, _try_nft)
+    finally:
+        namespace.remove(probe)
+    return problems
+
+
+def _try_nft() -> list[Problem]:
+    """The statements korat's tables are made of, loaded in a namespace of their own."""
+    try:
+        with Nft() as nft:
+            nft.apply(
+                "table inet korat { map m { type ipv4_addr : verdict; flags interval; }\n"
+                "chain c { type filter hook forward priority 0; ct state established accept\n"
+                "ip saddr vmap @m } }"
+            )
+    except Unsupported as error:
+        return [Problem("", "nftables", None, str(error))]
+    return []

@@ -1,0 +1,180 @@
+"""Bringing a lab up and filling it, from the side of the one who asked for it.
+
+Everything that can be refused is refused before anything is made: the options, the machine, the
+manifests. What fails later takes the whole lab down again, so there is a lab or there is none.
+"""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+import msgspec
+
+from korat.core.errors import Conflict, NotFound, Unavailable
+from korat.core.model.pod import Pod
+from korat.core.model.resource import Resource
+from korat.drivers.store.batch import Outcome, apply
+from korat.drivers.store.client import Client, initialize
+from korat.drivers.store.memory import MemoryStore
+from korat.drivers.store.open import open_store
+from korat.lab import preflight, sweep
+from korat.lab.blueprint import Options, blueprint
+from korat.lab.cluster import store_environ
+from korat.lab.daemon import CONTENT, FAILED, READY
+from korat.lab.state import ROOT, LabPaths, LabState, alive, read_state
+
+_LOOK_S = 0.05
+_START_S = 90.0
+_PODS_S = 30.0
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A lab that runs, what was said on the way, and how long it took."""
+
+    state: LabState
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def up(paths: LabPaths, options: Options, resources: Sequence[Resource], step: Step) -> Up:
+    """Bring a lab up with these objects in it; ``step`` hears what is being done.
+
+    Raises:
+        Conflict: the lab is up already.
+        Invalid: the options or the objects are wrong.
+        Unsupported: this machine cannot.
+        Unavailable: something did not start; nothing of the lab is left.
+    """
+    begun = time.monotonic()
+    blueprint(options)
+    preflight.require()
+    with _alone(paths):
+        _refuse_running(paths)
+        _rehearse(resources)
+        step("clearing what an earlier lab left")
+        sweep.down(paths)
+        with _daemon(paths, options) as pipe:
+            try:
+                state = _wait_ready(paths, step)
+                step("namespaces, policies and pods")
+                done = apply(Client(open_store(store_environ(paths))), resources)
+                _refuse_partial(done)
+                _wait_pods(paths, step)
+                pipe.write(CONTENT)
+            except BaseException:
+                pipe.close()
+                sweep.down(paths)
+                raise
+    return Up(state, (*state.notes, *done.notes), time.monotonic() - begun)
+
+
+@contextlib.contextmanager
+def _alone(paths: LabPaths) -> Iterator[None]:
+    """Only one ``up`` of any lab at a time: they sweep by name."""
+    ROOT.mkdir(parents=True, exist_ok=True, mode=0o755)
+    descriptor = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Conflict("another korat lab up is at work", "wait for it to end") from None
+    try:
+        paths.root.mkdir(parents=True, exist_ok=True, mode=0o755)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_running(paths: LabPaths) -> None:
+    with contextlib.suppress(NotFound):
+        state = read_state(paths)
+        if alive(state.daemon):
+            raise Conflict(
+                f"lab {paths.name} is up already, with {len(state.vms)} nodes",
+                "look at it with: korat lab status; take it down with: korat lab down",
+            )
+
+
+def _rehearse(resources: Sequence[Resource]) -> None:
+    """Write the objects to a store in memory first: what it refuses, the lab would refuse."""
+    client = Client(MemoryStore())
+    initialize(client, "rehearsal")
+    apply(client, resources)
+
+
+def _refuse_partial(done: Outcome) -> None:
+    if done.error:
+        raise done.error
+
+
+@contextlib.contextmanager
+def _daemon(paths: LabPaths, options: Options) -> Iterator[IO[bytes]]:
+    paths.log.mkdir(parents=True, exist_ok=True)
+    words = msgspec.json.encode(options).decode()
+    with (paths.log / "daemon.log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "korat.lab.daemon", paths.name, words],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,
+            bufsize=0,
+        )
+    assert process.stdin is not None  # noqa: S101 - Popen promises it for PIPE
+    try:
+        yield process.stdin
+    finally:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        process.returncode = process.returncode or 0  # it outlives us on purpose
+
+
+def _wait_ready(paths: LabPaths, step: Step) -> LabState:
+    deadline = time.monotonic() + _START_S
+    said = ""
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+        try:
+            state = read_state(paths)
+        except NotFound:
+            continue
+        if state.step and state.step != said:
+            said = state.step
+            step(said)
+        if state.phase == READY:
+            return state
+        if state.phase == FAILED or not alive(state.daemon):
+            raise Unavailable(f"the lab did not start: {state.failure or _last_words(paths)}")
+    raise Unavailable(f"the lab did not start: {_last_words(paths)}")
+
+
+def _last_words(paths: LabPaths) -> str:
+    lines = (paths.log / "daemon.log").read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"it said nothing in {_START_S:.0f} s"
+
+
+def _wait_pods(paths: LabPaths, step: Step) -> None:
+    store = open_store(store_environ(paths))
+    client = Client(store)
+    deadline = time.monotonic() + _PODS_S
+    while True:
+        pods = [pod for pod in client.read(["Pod"]).of("Pod") if isinstance(pod, Pod)]
+        waiting = [pod for pod in pods if pod.status.phase != "Running"]
+        if not waiting:
+            return
+        step(f"pods: {len(pods) - len(waiting)} of {len(pods)} running")
+        if time.monotonic() > deadline:
+            first = waiting[0]
+            reason = first.status.message or "no answer from its node"
+            raise Unavailable(f"{len(waiting)} pods do not run; {first.title}: {reason}")
+        time.sleep(_LOOK_S)
