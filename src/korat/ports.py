@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from korat.core.model.key import Key
+from korat.core.route.effective import EffectiveRoute
+from korat.core.route.network import Network
+from korat.core.route.step import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +91,33 @@ class Store(Protocol):
 
         Raises:
             Conflict: a revision was given and it has another one now.
+        """
+
+
+class CloudNetwork(Protocol):
+    """An Azure virtual network and the cluster's route table in it."""
+
+    def read(self) -> Network:
+        """The whole actual state.
+
+        Raises:
+            NotFound: there is no such virtual network.
+            Unavailable: Azure refuses or does not answer now.
+        """
+
+    def apply(self, steps: Sequence[Step]) -> None:
+        """Carry out the steps of a plan, in order; doing a step twice is harmless.
+
+        Raises:
+            Conflict: what a step builds on has changed; read and plan again.
+            Invalid: Azure refuses a step for what it says.
+            Unavailable: Azure refuses or does not answer now; earlier steps are done.
+        """
+
+    def effective_routes(self, interface_id: str) -> tuple[EffectiveRoute, ...]:
+        """By which routes Azure carries what this NIC sends.
+
+        Raises:
+            Invalid: no running VM has the NIC, so Azure cannot tell.
+            Unavailable: Azure refuses or does not answer now.
         """

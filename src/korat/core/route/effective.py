@@ -2,10 +2,9 @@
 
 Azure looks the destination of every packet up in the effective routes of the *sender's* subnet:
 its own system routes and those of the subnet's route table. The longest prefix wins, then User
-over Default. This module is the one implementation of that rule: the lab's fabric forwards by it,
-its ARM answers ``effectiveRouteTable`` from it, and the planner's laws are stated with it.
-
-Not here: peerings, gateways (BGP) and service endpoints, which korat's networks do not have.
+over gateway over Default. This module is the one implementation of that rule: the lab's fabric
+forwards by it, its ARM answers ``effectiveRouteTable`` from it, and the planner's laws are stated
+with it. The routes of peerings and gateways are not made here; ``select`` still ranks them.
 
 Source: Azure's "Virtual network traffic routing" page and live dumps of effective route tables.
 """
@@ -30,9 +29,10 @@ class NextHop(Enum):
 
 
 class Source(Enum):
-    """Who made an effective route: Azure itself, or a route table."""
+    """Who made an effective route: Azure itself, a gateway's BGP, or a route table."""
 
     DEFAULT = "Default"
+    GATEWAY = "VirtualNetworkGateway"
     USER = "User"
 
 
@@ -80,6 +80,8 @@ NONE_PREFIXES = tuple(
 )
 """Ranges that Azure drops unless a VNet or a longer route has them: private and its own."""
 
+_RANK = {Source.DEFAULT: 0, Source.GATEWAY: 1, Source.USER: 2}
+
 _EVERYTHING = {Family.V4: Prefix(Family.V4, 0, 0), Family.V6: Prefix(Family.V6, 0, 0)}
 
 
@@ -104,12 +106,12 @@ def effective_routes(
 
 
 def select(routes: Iterable[EffectiveRoute], addr: Addr) -> EffectiveRoute | None:
-    """The route that carries ``addr``: longest prefix, then User over Default; None drops.
+    """The route that carries ``addr``: longest prefix, then User first; None drops.
 
     Complexity: linear in the routes.
     """
     matching = (r for r in routes if r.state is State.ACTIVE and addr in r.prefix)
-    return max(matching, key=lambda r: (r.prefix.length, r.source is Source.USER), default=None)
+    return max(matching, key=lambda r: (r.prefix.length, _RANK[r.source]), default=None)
 
 
 def _system_routes(vnet_prefixes: tuple[Prefix, ...]) -> list[tuple[Prefix, NextHop]]:

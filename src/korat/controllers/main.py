@@ -1,0 +1,78 @@
+"""``korat controllers run``: puts the route controller together, keeps it until told to end."""
+
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+
+import structlog
+
+from korat.controllers.loop import RouteController
+from korat.controllers.settings import RouteSettings, route_settings
+from korat.drivers.azure.client import connect
+from korat.drivers.azure.network import AzureNetwork
+from korat.drivers.store.open import open_store
+from korat.ports import CloudNetwork
+
+log = structlog.get_logger(__name__)
+
+GRACE_S = 2.0
+"""How long a turn may go on after SIGTERM; single writes to ARM are whole or not at all."""
+
+
+def run(environ: Mapping[str, str]) -> None:
+    """Be the cluster's route controller until SIGTERM or SIGINT.
+
+    Raises:
+        Invalid: the environment or the cloud configuration is wrong.
+        Unsupported: there is no driver for the datastore.
+    """
+    settings = route_settings(environ)
+    store = open_store(environ)
+    if settings.ready_file is not None:
+        settings.ready_file.unlink(missing_ok=True)
+    _log_to_stderr()
+    controller = RouteController(store, cloud_network(settings), settings)
+    ended = _Ended()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.event.set())
+    # A daemon, because a request to Azure may hang for longer than SIGTERM may take.
+    thread = threading.Thread(target=ended.keep, args=(controller,), name="routes", daemon=True)
+    thread.start()
+    ended.event.wait()
+    controller.stop()
+    thread.join(GRACE_S)
+    if ended.error is not None:
+        raise ended.error
+
+
+def cloud_network(settings: RouteSettings) -> CloudNetwork:
+    """The virtual network of the cloud configuration, through the official SDK."""
+    return AzureNetwork(connect(settings.cloud), settings.cloud)
+
+
+class _Ended:
+    """How the controller's thread ended, if it did; the event also stands for a signal."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.error: BaseException | None = None
+
+    def keep(self, controller: RouteController) -> None:
+        try:
+            controller.run()
+        except BaseException as error:  # noqa: BLE001  it is raised again in the main thread
+            self.error = error
+        finally:
+            self.event.set()
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

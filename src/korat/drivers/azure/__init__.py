@@ -1,0 +1,1 @@
+"""Azure through the official SDK: the virtual network that carries the pods."""
