@@ -1,0 +1,5 @@
+"""``python -m korat``."""
+
+from korat.cli.main import main
+
+main()

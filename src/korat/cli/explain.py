@@ -1,0 +1,87 @@
+"""``policy explain`` as a value for scripts: the verdict, who gave it, and the way to it."""
+
+from typing import Any
+
+from korat.cli.question import Question, Side
+from korat.core.net.port import PROTOCOLS_WITH_PORTS, protocol_name
+from korat.core.policy.evaluate import Judgement, PolicyTrace, StageTrace, Verdict
+from korat.core.policy.outcome import Action
+
+#: The reason of a side that policy does not hinder.
+NO_WORKLOAD = "not a workload"
+
+
+def as_dict(question: Question, verdict: Verdict) -> dict[str, Any]:
+    """The whole answer."""
+    packet = question.packet
+    return {
+        "verdict": verdict.action.value,
+        "from": _side(question.source, str(packet.src)),
+        "to": _side(question.destination, str(packet.dst)),
+        "protocol": protocol_name(packet.protocol),
+        "port": packet.dport if packet.protocol in PROTOCOLS_WITH_PORTS else None,
+        "egress": direction(verdict.egress),
+        "ingress": direction(verdict.ingress),
+    }
+
+
+def _side(side: Side, address: str) -> dict[str, Any]:
+    node = side.endpoint.node if side.endpoint else None
+    return {"name": side.name, "address": address, "node": node}
+
+
+def direction(judgement: Judgement | None) -> dict[str, Any]:
+    """One direction: what decided, and every tier, policy and rule that was asked before."""
+    if judgement is None:
+        return {
+            "action": Action.ALLOW.value,
+            "reason": NO_WORKLOAD,
+            "tier": None,
+            "kind": None,
+            "namespace": None,
+            "policy": None,
+            "rule": None,
+            "text": NO_WORKLOAD,
+            "logged": [],
+            "trace": [],
+        }
+    outcome = judgement.outcome
+    ref = outcome.ref
+    return {
+        "action": outcome.action.value,
+        "reason": ref.reason.value,
+        "tier": ref.tier or None,
+        "kind": ref.policy.kind if ref.policy else None,
+        "namespace": (ref.policy.namespace or None) if ref.policy else None,
+        "policy": ref.policy.name if ref.policy else None,
+        "rule": ref.index,
+        "text": ref.text,
+        "logged": [log.text for log in outcome.logs],
+        "trace": [_stage(stage) for stage in judgement.stages],
+    }
+
+
+def _stage(stage: StageTrace) -> dict[str, Any]:
+    return {
+        "tier": stage.tier or None,
+        "stage": "tier" if stage.tier else "profiles",
+        "policies": [_policy(policy) for policy in stage.policies],
+        "action": stage.ended.action.value if stage.ended else None,
+    }
+
+
+def _policy(policy: PolicyTrace) -> dict[str, Any]:
+    return {
+        "kind": policy.key.kind,
+        "namespace": policy.key.namespace or None,
+        "policy": policy.key.name,
+        "rules": [
+            {
+                "rule": rule.ref.index,
+                "action": rule.action.value,
+                "matched": not rule.why_not,
+                "why": rule.why_not or None,
+            }
+            for rule in policy.rules
+        ],
+    }

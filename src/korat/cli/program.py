@@ -1,0 +1,63 @@
+"""node run, controllers run, cni install: starts of korat's long-running programs."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from korat.core.errors import Unsupported
+
+node = typer.Typer(add_completion=False, help="The program of each node.")
+controllers = typer.Typer(add_completion=False, help="The cluster's program.")
+cni = typer.Typer(add_completion=False, help="The CNI plugins.")
+
+
+@node.callback()
+def _node() -> None:
+    """The program of each node."""
+
+
+@controllers.callback()
+def _controllers() -> None:
+    """The cluster's program."""
+
+
+@cni.callback()
+def _cni() -> None:
+    """The CNI plugins."""
+
+
+@node.command("run")
+def node_run() -> None:
+    """Run the node agent; calico/node's environment variables configure it."""
+    raise typer.Exit(_call("korat.agent.main", "run", dict(os.environ)) or 0)
+
+
+@controllers.command("run")
+def controllers_run() -> None:
+    """Keep Azure's routes as the nodes need them; the environment configures it."""
+    raise typer.Exit(_call("korat.controllers", "run", dict(os.environ)) or 0)
+
+
+@cni.command("install")
+def cni_install(
+    bin_dir: Annotated[str, typer.Option(help="Where the plugins go.")] = "/opt/cni/bin",
+    conf_dir: Annotated[str, typer.Option(help="Where their list goes.")] = "/etc/cni/net.d",
+) -> None:
+    """Install the CNI plugins and their configuration on this machine."""
+    _call("korat.cni.install", "install", Path(bin_dir), Path(conf_dir))
+
+
+def _call(module: str, function: str, *arguments: object) -> Any:  # noqa: ANN401  # programs differ
+    """Call a program's entry.
+
+    Raises:
+        Unsupported: this korat was built without it.
+    """
+    try:
+        entry = getattr(import_module(module), function)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise Unsupported(f"this korat was built without {module}.{function}") from error
+    return entry(*arguments)

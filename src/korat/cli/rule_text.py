@@ -1,0 +1,58 @@
+"""A policy rule in one line of words: ``Allow TCP from app == 'web' to port 5432``."""
+
+from collections.abc import Iterator
+
+from korat.core.model.policy import EntityRule, Rule
+
+
+def rule_text(rule: Rule) -> str:
+    """The rule as a person would say it; what is not asked is not said."""
+    return " ".join([rule.action, *_protocol(rule), *_ends(rule)])
+
+
+def _protocol(rule: Rule) -> Iterator[str]:
+    if rule.ip_version is not None:
+        yield f"IPv{rule.ip_version}"
+    if rule.protocol is not None:
+        yield str(rule.protocol)
+    if rule.not_protocol is not None:
+        yield f"not {rule.not_protocol}"
+    for word, icmp in (("", rule.icmp), ("not ", rule.not_icmp)):
+        if icmp is not None and icmp.type is not None:
+            code = "" if icmp.code is None else f" code {icmp.code}"
+            yield f"{word}type {icmp.type}{code}"
+
+
+def _ends(rule: Rule) -> Iterator[str]:
+    for word, entity in (("from", rule.source), ("to", rule.destination)):
+        parts = list(_entity(entity))
+        if parts:
+            yield f"{word} {', '.join(parts)}"
+
+
+def _entity(entity: EntityRule) -> Iterator[str]:
+    """What one side must be."""
+    if entity.selector:
+        yield entity.selector
+    if entity.namespace_selector:
+        yield f"namespaces {entity.namespace_selector}"
+    if entity.not_selector:
+        yield f"not {entity.not_selector}"
+    if entity.service_accounts is not None:
+        accounts = entity.service_accounts
+        yield f"accounts {', '.join(accounts.names) or accounts.selector}"
+    if entity.services is not None:
+        yield f"service {entity.services.name}"
+    yield from _numbers(entity)
+
+
+def _numbers(entity: EntityRule) -> Iterator[str]:
+    """Its addresses and ports."""
+    if entity.nets:
+        yield ", ".join(entity.nets)
+    if entity.not_nets:
+        yield f"not {', '.join(entity.not_nets)}"
+    for word, ports in (("", entity.ports), ("not ", entity.not_ports)):
+        if ports:
+            many = "s" if len(ports) > 1 else ""
+            yield f"{word}port{many} {', '.join(map(str, ports))}"

@@ -1,0 +1,289 @@
+"""Calico's client contract on a Store: what each write demands, and what it fills in.
+
+Every write is a compare-and-swap. A new object gets a uid and a creation time and keeps both;
+defaults are filled in; built-in objects are protected. For one object at a time:
+``korat.drivers.store.batch`` does files of them. Not for the objects' own rules, which are
+``korat.core.model.validate``'s.
+Source: Calico's libcalico-go/lib/clientv3 (etcd mode).
+"""
+
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from msgspec.structs import replace
+
+from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unsupported
+from korat.core.model.codec import dump, load
+from korat.core.model.config import ClusterInformation, ClusterInformationSpec
+from korat.core.model.default import apply as fill
+from korat.core.model.key import Key
+from korat.core.model.pod import Pod
+from korat.core.model.policy import Tier, TierSpec
+from korat.core.model.resource import Metadata, Resource
+from korat.core.model.validate.policy import BUILT_IN_TIERS
+from korat.core.policy.cluster import ALLOW_ALL_PROFILE
+from korat.ports import Record, Store
+
+#: How often ``apply`` reads again when somebody else writes the same object at the same time.
+APPLY_TRIES = 5
+
+#: The profile that is always there and never stored; its resourceVersion never changes.
+DEFAULT_ALLOW = replace(
+    ALLOW_ALL_PROFILE, metadata=replace(ALLOW_ALL_PROFILE.metadata, resource_version="1")
+)
+
+#: The tiers that every cluster has; nobody may delete them.
+_TIERS = tuple(
+    Tier(metadata=Metadata(name=name), spec=TierSpec(order, action))
+    for name, (order, action) in BUILT_IN_TIERS.items()
+)
+_PROTECTED = frozenset(tier.key for tier in _TIERS)
+
+
+def now_text() -> str:
+    """The present time as Kubernetes writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: TID251  # the default of a parameter
+
+
+def new_uid() -> str:
+    """A random identity for a new object."""
+    return str(uuid.uuid4())
+
+
+def identity(key: Key) -> str:
+    """The object as Calico's messages name it, ``NetworkPolicy(shop/allow-web)``."""
+    return f"{key.kind}({key.namespace}/{key.name})" if key.namespace else f"{key.kind}({key.name})"
+
+
+def resource_of(record: Record) -> Resource:
+    """A stored object with its revision as its resourceVersion.
+
+    Raises:
+        Invalid: the stored bytes are not an object of this kind.
+    """
+    found = load(record.key, record.value)
+    return replace(found, metadata=replace(found.metadata, resource_version=str(record.revision)))
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What a store held at one revision, the default profile included."""
+
+    by_key: dict[Key, Resource]
+    revision: int
+
+    def of(self, kind: str, namespace: str = "") -> list[Resource]:
+        """The objects of a kind by namespace and name; every namespace when none is given."""
+        found = [r for key, r in self.by_key.items() if key.kind == kind]
+        chosen = [r for r in found if not namespace or r.metadata.namespace == namespace]
+        return sorted(chosen, key=lambda r: r.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Reads and writes single objects by Calico's rules."""
+
+    store: Store
+    now: Callable[[], str] = now_text
+    new_uid: Callable[[], str] = new_uid
+
+    def read(self, kinds: Iterable[str] = ()) -> Objects:
+        """All objects of these kinds, or of every kind, at one revision."""
+        wanted = tuple(kinds)
+        snapshot = self.store.list(wanted)
+        found = {record.key: resource_of(record) for record in snapshot.records}
+        if not wanted or "Profile" in wanted:
+            found = {DEFAULT_ALLOW.key: DEFAULT_ALLOW, **found}
+        return Objects(found, snapshot.revision)
+
+    def get(self, key: Key) -> Resource:
+        """One object.
+
+        Raises:
+            NotFound: it is not there.
+        """
+        found = self.read([key.kind]).by_key.get(key)
+        if found is None:
+            raise missing(key)
+        return found
+
+    def create(self, resource: Resource) -> Resource:
+        """Write a new object.
+
+        Raises:
+            Conflict: it exists already.
+            Invalid: it has a resourceVersion.
+            Unsupported: it is built in.
+        """
+        refuse_protected("create", resource)
+        refuse_versioned(resource)
+        fresh = replace(
+            resource.metadata,
+            uid=resource.metadata.uid or self.new_uid(),
+            creation_timestamp=self.now(),
+        )
+        try:
+            return self._written(replace(resource, metadata=fresh), None)
+        except Conflict as error:
+            raise Conflict(f"resource already exists: {identity(resource.key)}") from error
+
+    def update(self, resource: Resource, current: Resource | None = None) -> Resource:
+        """Replace an object; with a resourceVersion only if the store still has that one.
+
+        ``current`` spares the read when the caller has just done it.
+
+        Raises:
+            NotFound: it is not there.
+            Conflict: it was changed since.
+            Unsupported: it is built in.
+        """
+        refuse_protected("update", resource)
+        before = current or self.get(resource.key)
+        refuse_stale(resource, before)
+        after = _kept(resource, before)
+        if dump(fill(after)) == dump(before):
+            return before
+        try:
+            return self._written(after, int(before.metadata.resource_version))
+        except Conflict as error:
+            raise conflict(resource.key) from error
+        except NotFound as error:
+            raise missing(resource.key) from error
+
+    def apply(self, resource: Resource) -> Resource:
+        """Create the object or replace the one that is there.
+
+        Raises:
+            Conflict: it was changed since the resourceVersion it carries, or all the time.
+            Unsupported: it is built in.
+        """
+        for _ in range(APPLY_TRIES):
+            current = self.read([resource.key.kind]).by_key.get(resource.key)
+            try:
+                if current is not None:
+                    return self.update(resource, current)
+                new = replace(resource.metadata, resource_version="")
+                return self.create(replace(resource, metadata=new))
+            except (Conflict, NotFound):
+                if resource.metadata.resource_version:
+                    raise
+        raise conflict(resource.key)
+
+    def delete(self, key: Key, resource_version: str = "") -> Resource:
+        """Remove an object and return what it was.
+
+        Raises:
+            NotFound: it is not there.
+            Conflict: it was changed since the given resourceVersion.
+            Unsupported: it is built in.
+        """
+        refuse_undeletable(key)
+        try:
+            gone = self.store.delete(key, _revision(key, resource_version))
+        except Conflict as error:
+            raise conflict(key) from error
+        if gone is None:
+            raise missing(key)
+        return resource_of(gone)
+
+    def _written(self, resource: Resource, revision: int | None) -> Resource:
+        """Put the bytes into the store."""
+        value = dump(fill(resource))
+        if revision is None:
+            return resource_of(self.store.create(resource.key, value))
+        return resource_of(self.store.update(resource.key, value, revision))
+
+
+def initialize(client: Client, version: str) -> None:
+    """Give a store what every cluster has: the built-in tiers and the ClusterInformation."""
+    there = client.read(["Tier", "ClusterInformation"]).by_key
+    information = ClusterInformation(
+        metadata=Metadata(name="default"),
+        spec=ClusterInformationSpec(
+            cluster_guid=client.new_uid().replace("-", ""),
+            cluster_type="korat",
+            calico_version=version,
+            datastore_ready=True,
+        ),
+    )
+    for resource in (*_TIERS, information):
+        if resource.key not in there:
+            _create_or_leave(client, resource)
+
+
+def _create_or_leave(client: Client, resource: Resource) -> None:
+    """Create; that somebody else did it at the same time is fine."""
+    fresh = replace(resource.metadata, uid=client.new_uid(), creation_timestamp=client.now())
+    try:
+        client.store.create(resource.key, dump(replace(resource, metadata=fresh)))
+    except Conflict:
+        return
+
+
+def _kept(resource: Resource, before: Resource) -> Resource:
+    """The new object with what its author does not own: its identity, status, and a pod's node."""
+    metadata = replace(
+        resource.metadata,
+        uid=before.metadata.uid,
+        creation_timestamp=before.metadata.creation_timestamp,
+    )
+    after = replace(resource, metadata=metadata)
+    if isinstance(after, Pod) and isinstance(before, Pod) and not after.spec.node_name:
+        after = replace(after, spec=replace(after.spec, node_name=before.spec.node_name))
+    status = getattr(before, "status", None)
+    untouched = getattr(after, "status", None) == getattr(type(after)(), "status", None)
+    return replace(after, status=status) if untouched and status is not None else after
+
+
+def missing(key: Key) -> NotFound:
+    """The error of an object that is not there."""
+    return NotFound(f"resource does not exist: {identity(key)}")
+
+
+def conflict(key: Key) -> Conflict:
+    """The error of an object that somebody else changed."""
+    return Conflict(f"update conflict: {identity(key)}", "get it again and repeat the change")
+
+
+def refuse_versioned(resource: Resource) -> None:
+    """A new object has no resourceVersion yet."""
+    version = resource.metadata.resource_version
+    if version:
+        rule = "must not be set to create an object; `get --export` leaves it out"
+        raise Invalid([Problem(resource.title, "metadata.resourceVersion", version, rule)])
+
+
+def refuse_stale(resource: Resource, current: Resource) -> None:
+    """A resourceVersion that is given must be the present one."""
+    given = resource.metadata.resource_version
+    if given and given != current.metadata.resource_version:
+        raise conflict(resource.key)
+
+
+def refuse_protected(verb: str, resource: Resource) -> None:
+    """Nobody writes the default profile."""
+    if resource.key == DEFAULT_ALLOW.key:
+        raise _not_supported(verb, resource.key, "it is built in")
+
+
+def refuse_undeletable(key: Key) -> None:
+    """Nobody deletes what every cluster has."""
+    if key in _PROTECTED or key == DEFAULT_ALLOW.key:
+        raise _not_supported("delete", key, "it is built in")
+
+
+def _not_supported(verb: str, key: Key, why: str) -> Unsupported:
+    """Calico's words for what cannot be done to an object."""
+    return Unsupported(f"operation {verb} is not supported on {identity(key)}: {why}")
+
+
+def _revision(key: Key, version: str) -> int | None:
+    """A resourceVersion as a number; none when none was given."""
+    if not version:
+        return None
+    if not version.isdecimal():
+        rule = "a resourceVersion is the decimal number that `get` prints"
+        raise Invalid([Problem(str(key), "metadata.resourceVersion", version, rule)])
+    return int(version)
