@@ -15,7 +15,7 @@ from korat.lab.fabric.plan import FabricPlan, Port, plan
 from korat.lab.fabric.switch import Switches
 from korat.lab.fabric.topology import (
     Names,
-    create_vm,
+    ensure_vm,
     load,
     observe_ports,
     plug,
@@ -71,7 +71,7 @@ class Fabric:
         keep = {str(port) for port in wanted.ports}
         unplug(self.names.fabric, [seen.device for seen in there if seen.alias not in keep])
         vms = {port.vm for port in wanted.ports}
-        for vm in {seen.vm for seen in there} - vms:
+        for vm in {seen.vm for seen in there if seen.vm} - vms:
             namespace.remove(self.names.vm(vm))
         aliases = {seen.alias for seen in there}
         for port in wanted.ports:
@@ -80,6 +80,5 @@ class Fabric:
 
     def _add_port(self, port: Port) -> None:
         guest = self.names.vm(port.vm)
-        if not namespace.exists(guest):
-            create_vm(guest)
+        ensure_vm(guest)
         plug(self.names.fabric, port, guest)

@@ -60,8 +60,8 @@ class SeenPort:
 
     @property
     def vm(self) -> str:
-        """The VM that the port belongs to, as the alias tells: its third word."""
-        return self.alias.split()[2] if self.alias else ""
+        """The VM that the port belongs to, the alias's third word; empty when it does not tell."""
+        return "".join(self.alias.split()[2:3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,10 @@ def unplug(fabric: str, devices: Sequence[str]) -> None:
         with_netlink(fabric, remove)
 
 
-def create_vm(name: str) -> None:
-    """Make a VM's namespace, which forwards for its pods."""
-    namespace.create(name)
+def ensure_vm(name: str) -> None:
+    """Make a VM's namespace unless it is there; it forwards for its pods."""
+    if not namespace.exists(name):
+        namespace.create(name)
     sysctl.write({"net/ipv4/ip_forward": 1}, name)
 
 
