@@ -91,19 +91,26 @@ def show_status(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> 
     console.print(Text.assemble(("Mode   ", DIM), MODE_NAMES.get(state.mode, state.mode)))
     vnet = f"{state.vnet_cidr}, VMs in {state.subnet_cidr}, pods in {state.cluster_cidr}"
     console.print(Text.assemble(("VNet   ", DIM), vnet))
-    console.print(_vm_table(state, azure, pods))
-    console.print(_route_table(azure))
+    show_machines(state, azure, pods)
     if pods:
-        console.print(_pod_table(pods))
+        _section("Pods", _pod_table(pods))
     for note in state.notes:
         console.print(f"[{DIM}]note: {note}[/]")
 
 
 def show_machines(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> None:
     """The VMs and the routes between them, without the pods' own table."""
+    _section("Virtual machines", _vm_table(state, azure, pods))
+    where = ", ".join(azure.subnets) or "no subnet"
+    title = f"Route table {azure.table}, associated with {where}" if azure.table else "Route table"
+    _section(title, _route_table(azure))
+
+
+def _section(title: str, content: Table) -> None:
+    """A title that is not cut to the width of what is below it."""
     console = out()
-    console.print(_vm_table(state, azure, pods))
-    console.print(_route_table(azure))
+    console.print(f"\n[bold]{title}[/]")
+    console.print(content)
 
 
 def _vm_table(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> Table:
@@ -117,16 +124,14 @@ def _vm_table(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> Ta
         )
         for vm in state.vms
     ]
-    return table("Virtual machines", ("VM", "ADDRESS", "POD SUBNET", "IP FORWARDING", "PODS"), rows)
+    return table("", ("VM", "ADDRESS", "POD SUBNET", "IP FORWARDING", "PODS"), rows)
 
 
 def _route_table(azure: AzureStatus) -> Table:
-    where = ", ".join(azure.subnets) or "no subnet"
-    title = f"Route table {azure.table} (associated with {where})" if azure.table else "Route table"
     rows = [(route.name, route.prefix, route.next_hop) for route in azure.routes]
     if not rows:
         rows = [(f"[{DENIED}]none[/]", "", "")]
-    return table(title, ("ROUTE", "PREFIX", "NEXT HOP"), rows)
+    return table("", ("ROUTE", "PREFIX", "NEXT HOP"), rows)
 
 
 def _pod_table(pods: Sequence[LabPod]) -> Table:
@@ -139,7 +144,7 @@ def _pod_table(pods: Sequence[LabPod]) -> Table:
         )
         for pod in pods
     ]
-    return table("Pods", ("POD", "NODE", "ADDRESS", "PORTS"), rows)
+    return table("", ("POD", "NODE", "ADDRESS", "PORTS"), rows)
 
 
 def show_probes(probes: Sequence[Probe], *, one: bool) -> None:
@@ -174,9 +179,8 @@ def show_matrix(title: str, probes: Sequence[Probe], before: Sequence[Probe] = (
 
     senders = sorted({p.sender for p in probes})
     receivers = sorted({p.receiver for p in probes})
-    console = out()
-    console.print(matrix(title, senders, receivers, cell))
-    console.print(LEGEND)
+    _section(title, matrix("", senders, receivers, cell))
+    out().print(LEGEND)
 
 
 def marks(probes: Sequence[Probe]) -> Mapping[Pair, str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from korat.core.errors import Unsupported
+from korat.drivers.log import configure
 
 node = typer.Typer(add_completion=False, help="The program of each node.")
 controllers = typer.Typer(add_completion=False, help="The cluster's program.")
@@ -32,12 +33,14 @@ def _cni() -> None:
 @node.command("run")
 def node_run() -> None:
     """Run the node agent; calico/node's environment variables configure it."""
+    configure(os.environ)
     raise typer.Exit(_call("korat.agent.main", "run", dict(os.environ)) or 0)
 
 
 @controllers.command("run")
 def controllers_run() -> None:
     """Keep Azure's routes as the nodes need them; the environment configures it."""
+    configure(os.environ)
     raise typer.Exit(_call("korat.controllers", "run", dict(os.environ)) or 0)
 
 

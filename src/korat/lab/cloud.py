@@ -36,6 +36,7 @@ class Cloud:
         furnish(self._model, self._plan)
         self._apply()
         self._model.on_change(self._apply)
+        self._paths.tls.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._server.start()
         config = msgspec.json.format(msgspec.json.encode(cloud_config(self._server.url)))
         descriptor = os.open(self._paths.azure_config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

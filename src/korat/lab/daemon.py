@@ -17,6 +17,7 @@ import structlog
 from msgspec.structs import replace
 
 from korat.core.errors import KoratError, Unavailable
+from korat.drivers import log as log_setup
 from korat.lab.blueprint import Blueprint, Options, Vm, blueprint
 from korat.lab.cloud import Cloud
 from korat.lab.cluster import LabCluster
@@ -138,6 +139,7 @@ def _vm_state(vm: Vm, paths: LabPaths) -> VmState:
 
 def main(name: str, options: str) -> None:
     """Be the daemon of lab ``name``; ``options`` is the JSON of ``blueprint.Options``."""
+    log_setup.configure(os.environ)
     paths = LabPaths(name)
     plan = blueprint(msgspec.json.decode(options, type=Options))
     Daemon(paths, plan).run()

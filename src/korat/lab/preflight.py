@@ -50,7 +50,7 @@ def _try_nft() -> list[Problem]:
             nft.apply(
                 "table inet korat { map m { type ipv4_addr : verdict; flags interval; }\n"
                 "chain c { type filter hook forward priority 0; ct state established accept\n"
-                "ip saddr vmap @m } }"
+                "ip saddr vmap @m\n}\n}\n"
             )
     except Unsupported as error:
         return [Problem("", "nftables", None, str(error))]

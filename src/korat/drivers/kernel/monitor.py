@@ -1,17 +1,17 @@
 """Hears what others do to this node's links and to korat's nftables table.
 
 Two netlink sockets and one thread, which calls back and never acts itself. What korat itself writes
-to its table is told apart by the process number that the kernel reports with each generation.
+to its table is told apart by the thread number that the kernel reports with each generation.
 Source: linux/rtnetlink.h, linux/netfilter/nf_tables.h (NFT_MSG_*, NFTA_*), nfnetlink.h.
 """
 
 import errno
-import os
 import selectors
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 _NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
 _RTNLGRP_LINK, _NFNLGRP_NFTABLES = 1, 7
@@ -74,9 +74,14 @@ class Monitor:
                 self._touched |= attributes.get(_NFTA_TABLE, b"").rstrip(b"\0") == self._table
                 continue
             writer = int.from_bytes(attributes.get(_NFTA_GEN_PROC_PID, b""), "big")
-            if self._touched and writer != os.getpid():
+            if self._touched and not _is_ours(writer):
                 self._on_table()
             self._touched = False
+
+
+def _is_ours(writer: int) -> bool:
+    """Whether a task is a thread of this process; the kernel reports threads, not processes."""
+    return Path(f"/proc/self/task/{writer}").exists()
 
 
 def _subscribe(protocol: int, group: int) -> socket.socket:
