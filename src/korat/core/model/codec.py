@@ -41,7 +41,7 @@ def dump(resource: Resource) -> bytes:
 
 def to_dict(resource: Resource, revision: int = 0) -> dict[str, Any]:
     """The object as it is printed; ``revision`` 0 prints no resourceVersion."""
-    raw: dict[str, Any] = msgspec.to_builtins(_without_revision(resource))
+    raw: dict[str, Any] = msgspec.json.decode(dump(resource))
     if revision:
         raw["metadata"]["resourceVersion"] = str(revision)
     return raw

@@ -6,6 +6,8 @@ known here at once. What a value may be (a legal name, a CIDR) is not asked here
 """
 
 import difflib
+import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -20,6 +22,10 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 #: What an API server adds to metadata and korat has no use for.
 _DROPPED = frozenset({"managedFields", "selfLink", "deletionGracePeriodSeconds", "clusterName"})
+
+_INT_FIRST, _INT_LAST = -(2**63), 2**64 - 1
+#: Half of a UTF-16 pair: JSON can spell one, UTF-8 cannot hold it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _NAMES: dict[type[inspect.Type], str] = {
     inspect.StrType: "a string",
@@ -155,6 +161,7 @@ class _Walk:
         """The value without what is dropped; a part that is wrong is reported and left as is."""
         match expected:
             case inspect.AnyType():
+                self._free(raw, path)
                 return raw
             case inspect.UnionType():
                 return self._union(raw, expected, path)
@@ -174,14 +181,47 @@ class _Walk:
         choices = [t for t in expected.types if not isinstance(t, inspect.NoneType)]
         if len(choices) == 1:
             return self.clean(raw, choices[0], path)
-        if not any(_is_scalar(raw, choice) for choice in choices):
+        if any(_is_scalar(raw, choice) for choice in choices):
+            self._storable(raw, path)
+        else:
             self._refuse(path, raw, f"must be {' or '.join(_NAMES[type(c)] for c in choices)}")
         return raw
 
     def _scalar(self, raw: object, expected: inspect.Type, path: str) -> object:
         if not _is_scalar(raw, expected):
             self._refuse(path, raw, f"must be {_NAMES[type(expected)]}")
+        else:
+            self._storable(raw, path)
         return raw
+
+    def _free(self, raw: object, path: str) -> None:
+        """A part whose form is not known here must at least be JSON."""
+        if isinstance(raw, Mapping):
+            for key, value in raw.items():
+                if not isinstance(key, str):
+                    self._refuse(path, key, "must have strings as keys")
+                self._free(value, f"{path}.{key}")
+        elif isinstance(raw, list | tuple):
+            for i, value in enumerate(raw):
+                self._free(value, f"{path}[{i}]")
+        elif raw is None or isinstance(raw, bool | int | float | str):
+            self._storable(raw, path)
+        else:
+            self._refuse(path, str(raw), "is not JSON; put it in quotes")
+
+    def _storable(self, raw: object, path: str) -> None:
+        """A scalar must fit into 64 bits, or a finite number, or Unicode."""
+        match raw:
+            case bool():
+                pass
+            case int() if not _INT_FIRST <= raw <= _INT_LAST:
+                self._refuse(path, raw, "does not fit into 64 bits")
+            case float() if not math.isfinite(raw):
+                self._refuse(path, raw, "must be a finite number")
+            case str() if not raw.isascii() and _SURROGATE.search(raw):
+                self._refuse(path, ascii(raw), "is not Unicode")
+            case _:
+                pass
 
     def _sequence(self, raw: object, item: inspect.Type, path: str) -> object:
         if not isinstance(raw, list | tuple):

@@ -47,10 +47,16 @@ def _column(title: str, struct: type[R], cell: Callable[[R], object]) -> Column:
     def of(resource: Resource) -> str:
         if not isinstance(resource, struct):
             raise TypeError(f"{resource.title} is not a {struct.__name__}")
-        value = cell(resource)
-        return "" if value is None else str(value)
+        return _text(cell(resource))
 
     return title, of
+
+
+def _text(value: object) -> str:
+    """A cell as Go prints it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
 
 
 def _pairs(labels: Mapping[str, str]) -> str:

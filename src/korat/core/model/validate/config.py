@@ -13,7 +13,6 @@ from korat.core.model.decode import nearest
 from korat.core.model.felix_field import FIELDS, Field, Form
 from korat.core.model.validate.faults import Faults
 from korat.core.model.validate.name import dns_label
-from korat.core.model.validate.rule import port_value
 from korat.core.net.address import Family
 
 _DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))*")
@@ -177,8 +176,7 @@ def _failsafes(faults: Faults, path: str, value: object) -> None:
             continue
         protocol = number.protocol(str(item.get("protocol", "")))
         faults.choice(f"{here}.protocol", protocol, ("TCP", "UDP", "SCTP"))
-        port = item.get("port")
-        port_value(faults, f"{here}.port", port if isinstance(port, int) else str(port))
+        _numeric_port(faults, f"{here}.port", item.get("port"))
         if item.get("net"):
             faults.net(f"{here}.net", str(item["net"]))
 

@@ -43,7 +43,10 @@ def metadata(faults: Faults, resource: Resource) -> None:
     limit = LABEL_CHARS if isinstance(resource, Tier) else NAME_CHARS
     if len(own.name) > limit:
         faults.add("metadata.name", None, f"is {len(own.name)} characters long, at most {limit}")
-    faults.matches("metadata.name", own.name, pattern, rule)
+    if own.name:
+        faults.matches("metadata.name", own.name, pattern, rule)
+    else:
+        faults.add("metadata.name", None, "is missing")
     if own.namespace:
         dns_label(faults, "metadata.namespace", own.namespace)
     labels(faults, "metadata.labels", own.labels)

@@ -135,7 +135,7 @@ def _services(faults: Faults, field: str, entity: EntityRule) -> None:
 def _ports(faults: Faults, field: str, ports: tuple[Port, ...], protocol: int | str | None) -> None:
     faults.at_most(field, ports, _PORTS)
     for i, value in enumerate(ports):
-        port_value(faults, f"{field}[{i}]", value)
+        _port_value(faults, f"{field}[{i}]", value)
     if protocol is None:
         if not all(number.is_named(value) for value in ports):
             faults.add(field, None, _NO_PROTOCOL)
@@ -143,7 +143,7 @@ def _ports(faults: Faults, field: str, ports: tuple[Port, ...], protocol: int | 
         faults.add(field, None, f"protocol {protocol} has none; use TCP, UDP or SCTP")
 
 
-def port_value(faults: Faults, field: str, value: Port) -> None:
+def _port_value(faults: Faults, field: str, value: Port) -> None:
     """A port, a range or a name; zero is no port."""
     try:
         canonical = number.port(value)

@@ -1,0 +1,44 @@
+"""What is written is what is read; defaults are applied once and for all."""
+
+import json
+
+from hypothesis import given, settings
+
+import strategies_model as model
+from korat.core.model.codec import dump, load, to_dict
+from korat.core.model.decode import decode
+from korat.core.model.default import apply
+from korat.core.model.kubernetes import decode_any
+
+
+@settings(deadline=None, max_examples=150)
+@given(model.objects())
+def test_load_of_dump_is_the_object(raw):
+    (resource,) = decode_any(raw)
+    assert load(resource.key, dump(resource)) == resource
+    assert dump(load(resource.key, dump(resource))) == dump(resource)
+
+
+@settings(deadline=None, max_examples=100)
+@given(model.objects())
+def test_what_is_printed_can_be_applied_again(raw):
+    (resource,) = decode_any(raw)
+    printed = to_dict(resource, revision=7)
+    (again,) = decode_any(json.loads(json.dumps(printed)))
+    assert to_dict(again, revision=7) == printed
+
+
+@settings(deadline=None, max_examples=100)
+@given(model.objects())
+def test_defaults_are_applied_once(raw):
+    once = apply(decode(raw))
+    assert apply(once) == once
+
+
+@settings(deadline=None, max_examples=100)
+@given(model.objects())
+def test_the_object_begins_as_calico_writes_it(raw):
+    (resource,) = decode_any(raw)
+    written = json.loads(dump(resource))
+    assert list(written)[:4] == ["kind", "apiVersion", "metadata", "spec"]
+    assert "resourceVersion" not in written["metadata"]

@@ -1,0 +1,137 @@
+"""Hypothesis strategies for the model: raw objects, valid ones and broken ones."""
+
+from hypothesis import strategies as st
+
+from korat.core.model.kind import KINDS
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True)
+LABELS = st.dictionaries(LABEL, LABEL, max_size=3)
+CIDR = st.builds(lambda a, b: f"10.{a}.{b}.0/24", st.integers(0, 255), st.integers(0, 255))
+SELECTOR = st.sampled_from(["", "all()", "app == 'web'", "has(a) && !has(b)", "x in {'1', '2'}"])
+PORT = st.integers(1, 65535) | st.sampled_from(["http", "80:90", "443", "7:7"])
+
+
+def some(**fields):
+    """A mapping with any of these fields."""
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+ENTITY = some(
+    nets=st.lists(CIDR, max_size=2),
+    notNets=st.lists(CIDR, max_size=2),
+    selector=SELECTOR,
+    notSelector=SELECTOR,
+    namespaceSelector=SELECTOR | st.just("global()"),
+    ports=st.lists(PORT, max_size=3),
+    notPorts=st.lists(PORT, max_size=3),
+)
+RULE = st.fixed_dictionaries(
+    {
+        "action": st.sampled_from(["Allow", "Deny", "Log", "Pass"]),
+        "protocol": st.sampled_from(["TCP", "udp", 6, "132"]),
+    },
+    optional={
+        "ipVersion": st.just(4),
+        "source": ENTITY,
+        "destination": ENTITY,
+        "metadata": some(annotations=LABELS),
+    },
+)
+RULES = st.lists(RULE, max_size=3)
+ORDER = st.none() | st.integers(0, 10**6) | st.floats(0, 1e6, allow_nan=False)
+
+_POLICY = {
+    "order": ORDER,
+    "ingress": RULES,
+    "egress": RULES,
+    "selector": SELECTOR,
+    "types": st.lists(st.sampled_from(["Ingress", "Egress"]), unique=True),
+}
+_ADDRESS = st.builds(lambda n: f"10.0.{n >> 8}.{n & 255}/32", st.integers(0, 65535))
+
+SPECS = {
+    "NetworkPolicy": some(**_POLICY),
+    "GlobalNetworkPolicy": some(
+        **_POLICY, namespaceSelector=SELECTOR, applyOnForward=st.booleans()
+    ),
+    "Tier": some(order=ORDER, defaultAction=st.sampled_from(["Deny", "Pass"])),
+    "Profile": some(ingress=RULES, egress=RULES, labelsToApply=LABELS),
+    "NetworkSet": some(nets=st.lists(CIDR | st.just("fd00::1"), max_size=3)),
+    "GlobalNetworkSet": some(nets=st.lists(CIDR, max_size=3)),
+    "WorkloadEndpoint": st.fixed_dictionaries(
+        {
+            "node": st.just("n"),
+            "orchestrator": st.just("k8s"),
+            "pod": st.just("p"),
+            "endpoint": st.just("eth0"),
+            "interfaceName": st.just("cali12345678901"),
+        },
+        optional={"ipNetworks": st.lists(_ADDRESS, max_size=2), "profiles": st.lists(LABEL)},
+    ),
+    "Node": some(
+        bgp=st.fixed_dictionaries({"ipv4Address": CIDR}),
+        addresses=st.lists(st.fixed_dictionaries({"address": CIDR}), max_size=2),
+    ),
+    "IPPool": st.fixed_dictionaries(
+        {"cidr": CIDR},
+        optional={"natOutgoing": st.booleans(), "blockSize": st.integers(24, 32)},
+    ),
+    "FelixConfiguration": some(interfacePrefix=st.just("cali"), vxlanMTU=st.integers(0, 9000)),
+    "ClusterInformation": some(clusterGUID=st.just("0" * 32), datastoreReady=st.booleans()),
+    "Pod": some(
+        nodeName=LABEL,
+        containers=st.lists(
+            st.fixed_dictionaries(
+                {"name": LABEL, "command": st.just(["run"])},
+                optional={
+                    "ports": st.lists(
+                        st.fixed_dictionaries({"containerPort": st.integers(1, 65535)}), max_size=2
+                    )
+                },
+            ),
+            max_size=2,
+        ),
+    ),
+}
+
+
+@st.composite
+def objects(draw):
+    """A valid raw object of any kind, as a user could write it."""
+    name = draw(st.sampled_from(sorted(KINDS)))
+    kind = KINDS[name]
+    fixed = {"WorkloadEndpoint": "n-k8s-p-eth0", "ClusterInformation": "default"}.get(name)
+    metadata = {"name": fixed or draw(LABEL), "labels": draw(LABELS), "annotations": draw(LABELS)}
+    if kind.namespaced and draw(st.booleans()):
+        metadata["namespace"] = draw(LABEL)
+    return {
+        "apiVersion": kind.api_version,
+        "kind": name,
+        "metadata": metadata,
+        "spec": draw(SPECS[name]),
+    }
+
+
+@st.composite
+def broken(draw):
+    """An object that is valid but for one place, where anything may stand."""
+    raw = draw(objects())
+    node, path = raw, []
+    while isinstance(node, dict | list) and node and draw(st.integers(0, 3)):
+        key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+        path.append((node, key))
+        node = node[key]
+    if path:
+        parent, key = path[-1]
+        parent[key] = draw(JSON)
+    elif isinstance(raw, dict):
+        raw[draw(st.text(max_size=6))] = draw(JSON)
+    return raw

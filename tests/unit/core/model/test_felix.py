@@ -1,0 +1,128 @@
+"""How a node's settings are merged, and what is said of the rest."""
+
+from dataclasses import asdict
+
+import pytest
+
+from korat.core.model.config import FelixConfiguration
+from korat.core.model.felix import FelixSettings, settings
+from korat.core.model.felix_field import FIELDS
+from korat.core.model.resource import Metadata
+from korat.core.net.address import Addr
+
+
+def config(name, created=None, **spec):
+    return FelixConfiguration(metadata=Metadata(name=name, creation_timestamp=created), spec=spec)
+
+
+def merged(*resources, **environ):
+    return settings("vm1", {"zone": "a"}, resources, environ)
+
+
+def test_defaults_are_felix_own():
+    assert merged() == (FelixSettings(), [])
+
+
+def test_precedence_from_low_to_high():
+    layers = [
+        config("node.vm1", logPrefix="node"),
+        config("other", nodeSelector="zone == 'b'", logPrefix="other"),
+        config("node.vm2", logPrefix="vm2"),
+        config("zone-a", nodeSelector="zone == 'a'", logPrefix="selector"),
+        config("default", logPrefix="global"),
+    ]
+    order = [("default", "global"), ("zone-a", "selector"), ("node.vm1", "node")]
+    present = [layer for layer in layers if layer.metadata.name in {"other", "node.vm2"}]
+    assert merged(*present)[0].log_prefix == "calico-packet"
+    for name, expected in order:
+        present += [layer for layer in layers if layer.metadata.name == name]
+        assert merged(*present)[0].log_prefix == expected
+    assert merged(*present, Felix_LogPREFIX="environment")[0].log_prefix == "environment"
+
+
+def test_the_oldest_selector_wins_and_the_others_are_named():
+    own, problems = merged(
+        config("b", "2026-01-02T00:00:00Z", nodeSelector="all()", logPrefix="new"),
+        config("a", "2026-01-01T00:00:00Z", nodeSelector="has(zone)", logPrefix="old"),
+    )
+    assert own.log_prefix == "old"
+    assert [p.where for p in problems] == ["FelixConfiguration b"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("FELIX_INTERFACEPREFIX", "azv, cali", "interface_prefix", ("azv", "cali")),
+        ("felix_interfaceexclude", "kube-ipvs0,/^x/", "interface_exclude", ("kube-ipvs0", "/^x/")),
+        (
+            "FELIX_DEFAULTENDPOINTTOHOSTACTION",
+            "ACCEPT",
+            "default_endpoint_to_host_action",
+            "Accept",
+        ),
+        ("FELIX_DISABLECONNTRACKINVALIDCHECK", "yes", "disable_conntrack_invalid_check", True),
+        ("FELIX_WORKLOADSOURCESPOOFING", "any", "workload_source_spoofing", "Any"),
+        (
+            "FELIX_NATOUTGOINGEXCLUSIONS",
+            "ippoolsandhostips",
+            "nat_outgoing_exclusions",
+            "IPPoolsAndHostIPs",
+        ),
+        ("FELIX_NATPORTRANGE", "32768:65000", "nat_port_range", (32768, 65000)),
+        ("FELIX_NATPORTRANGE", "0", "nat_port_range", None),
+        ("FELIX_NATPORTRANGE", "none", "nat_port_range", None),
+        ("FELIX_NATOUTGOINGADDRESS", "10.0.0.9", "nat_outgoing_address", Addr.parse("10.0.0.9")),
+        ("FELIX_NATOUTGOINGADDRESS", "none", "nat_outgoing_address", None),
+        ("FELIX_LOGACTIONRATELIMIT", "5/minute", "log_action_rate_limit", "5/minute"),
+        ("FELIX_LOGACTIONRATELIMITBURST", "9", "log_action_rate_limit_burst", 9),
+        ("FELIX_IPV6SUPPORT", "false", "ipv6_support", False),
+        ("FELIX_NFTABLESFILTERDENYACTION", "reject", "nftables_filter_deny_action", "Reject"),
+    ],
+)
+def test_a_variable(variable, text, field, value):
+    own, problems = merged(**{variable: text})
+    assert problems == []
+    assert asdict(own)[field] == (asdict(FelixSettings()) | {field: value})[field]
+    assert getattr(own, field) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("FELIX_IPV6SUPPORT", "perhaps"),
+        ("FELIX_LOGACTIONRATELIMITBURST", "many"),
+        ("FELIX_DEFAULTENDPOINTTOHOSTACTION", "Explode"),
+        ("FELIX_NATOUTGOINGADDRESS", "10.0.0.0/8"),
+        ("FELIX_NATPORTRANGE", "9:1"),
+        ("FELIX_LOGPREFIX", "bad\nprefix"),
+    ],
+)
+def test_a_wrong_value_gives_the_default_and_is_named(variable, text):
+    own, problems = merged(**{variable: text})
+    assert own == FelixSettings()
+    assert [(p.where, p.value) for p in problems] == [(f"environment {variable}", text)]
+
+
+def test_what_is_not_used_is_said():
+    own, problems = merged(
+        config("default", bpfEnabled=True, nodeSelector="all()"),
+        FELIX_VXLANMTU="1400",
+        FELIX_TYPO="1",
+        FELIX_DATASTORETYPE="kubernetes",
+        OTHER="x",
+    )
+    assert own == FelixSettings()
+    assert sorted((p.where, p.field) for p in problems) == [
+        ("FelixConfiguration default", "bpfEnabled"),
+        ("environment", "FELIX_TYPO"),
+        ("environment FELIX_VXLANMTU", "vxlanMTU"),
+    ]
+
+
+def test_a_broken_node_selector_is_said():
+    _, problems = merged(config("x", nodeSelector="zone ="))
+    assert [p.field for p in problems] == ["spec.nodeSelector"]
+
+
+def test_the_table_has_every_documented_field():
+    assert len(FIELDS) == 188

@@ -1,0 +1,169 @@
+"""What Calico's tables of cases do not hold: Azure, and objects beside each other."""
+
+import pytest
+
+from korat.core.errors import Invalid
+from korat.core.model.builtin import DEFAULT_ALLOW_PROFILE, initial
+from korat.core.model.kind import KINDS
+from korat.core.model.kubernetes import decode_any
+from korat.core.model.validate import against, deletable, on_azure, validate
+
+
+def make(kind, name="x", spec=None):
+    raw = {"kind": kind, "apiVersion": KINDS[kind].api_version, "metadata": {"name": name}}
+    (resource,) = decode_any({**raw, "spec": spec or {}})
+    return resource
+
+
+def pool(cidr="10.0.0.0/16", name="x", **spec):
+    return make("IPPool", name, {"cidr": cidr, **spec})
+
+
+def fields(problems):
+    return [problem.field for problem in problems]
+
+
+def rejected(kind, spec, name="x"):
+    with pytest.raises(Invalid) as caught:
+        make(kind, name, spec)
+    return fields(caught.value.problems)
+
+
+@pytest.mark.parametrize("mode", ["Always", "CrossSubnet"])
+def test_ipip_is_refused_on_azure_with_the_remedy(mode):
+    (problem,) = on_azure(pool(ipipMode=mode))
+    assert problem.field == "spec.ipipMode"
+    assert "Azure's fabric drops IP protocol 4 (IPIP)" in problem.rule
+    assert "vxlanMode: Always" in problem.rule
+
+
+@pytest.mark.parametrize("resource", [pool(), pool(vxlanMode="Always"), make("Tier")])
+def test_the_rest_is_fine_on_azure(resource):
+    assert on_azure(resource) == []
+
+
+def test_pools_may_not_overlap():
+    others = [pool("10.1.0.0/16", "b"), pool("fd00::/64", "c")]
+    assert against(pool(), others) == []
+    (problem,) = against(pool("10.0.0.0/8"), others)
+    assert problem.rule == "overlaps 10.1.0.0/16 of IPPool b"
+
+
+@pytest.mark.parametrize(
+    ("new", "changed"),
+    [
+        (pool(natOutgoing=True), []),
+        (pool("10.2.0.0/16"), ["spec.cidr"]),
+        (pool(blockSize=28), ["spec.blockSize"]),
+        (pool(allowedUses=["LoadBalancer"]), ["spec.allowedUses"]),
+    ],
+)
+def test_what_of_a_pool_is_fixed(new, changed):
+    assert fields(against(new, [pool()])) == changed
+
+
+def test_a_policys_tier_must_exist():
+    policy = make("NetworkPolicy", spec={"tier": "security"})
+    assert fields(against(policy, [])) == ["spec.tier"]
+    assert against(policy, [make("Tier", "security")]) == []
+    assert against(make("GlobalNetworkPolicy"), []) == []
+
+
+def test_a_tier_with_policies_may_not_go():
+    tier = make("Tier", "security")
+    policies = [make("GlobalNetworkPolicy", f"p{i}", {"tier": "security"}) for i in range(5)]
+    assert deletable(tier, [make("NetworkPolicy")]) == []
+    (problem,) = deletable(tier, policies)
+    assert "still has 5 policies (GlobalNetworkPolicy p0" in problem.rule
+
+
+def test_what_is_built_in_stays():
+    tiers_and_cluster = initial("0" * 32)
+    assert [r.metadata.name for r in tiers_and_cluster[:3]] == [
+        "kube-admin",
+        "default",
+        "kube-baseline",
+    ]
+    assert all(validate(resource) == [] for resource in tiers_and_cluster)
+    assert all(deletable(resource, []) for resource in tiers_and_cluster)
+    assert deletable(DEFAULT_ALLOW_PROFILE, [])
+    assert against(DEFAULT_ALLOW_PROFILE, [])
+    assert deletable(make("Profile"), []) == against(make("Profile"), []) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "expected"),
+    [
+        ("Profile", {"ingress": [{"action": "Allow"}] * 1025}, ["spec.ingress"]),
+        (
+            "NetworkPolicy",
+            {"egress": [{"action": "Allow", "destination": {"nets": ["10.0.0.1/8", "10.0.0.1"]}}]},
+            ["spec.egress[0].destination.nets[0]", "spec.egress[0].destination.nets[1]"],
+        ),
+        (
+            "NetworkPolicy",
+            {"egress": [{"action": "Allow", "protocol": "TCP", "source": {"ports": [1] * 51}}]},
+            ["spec.egress[0].source.ports"],
+        ),
+        (
+            "NetworkPolicy",
+            {"ingress": [{"action": "Allow", "source": {"selector": "a" * 1025}}]},
+            ["spec.ingress[0].source.selector"],
+        ),
+        (
+            "NetworkPolicy",
+            {"ingress": [{"action": "Allow", "source": {"serviceAccounts": {"names": ["A b"]}}}]},
+            ["spec.ingress[0].source.serviceAccounts.names[0]"],
+        ),
+        (
+            "GlobalNetworkPolicy",
+            {"preDNAT": True, "applyOnForward": True, "egress": [{"action": "Deny"}]},
+            ["spec.egress", "spec.types"],
+        ),
+        ("NetworkPolicy", {"types": ["Ingress", "Ingress"]}, ["spec.types"]),
+        ("NetworkPolicy", {"tier": "a.b"}, ["spec.tier"]),
+        ("IPPool", {}, ["spec.cidr"]),
+        ("IPPool", {"cidr": "10.0.0.0/16", "blockSize": 33}, ["spec.blockSize"]),
+        ("ClusterInformation", {}, ["metadata.name"]),
+        (
+            "Pod",
+            {
+                "nodeName": "A_b",
+                "containers": [
+                    {"ports": [{"containerPort": 0, "protocol": "ICMP", "name": "UPPER"}]}
+                ],
+            },
+            [
+                "spec.nodeName",
+                "spec.containers[0].ports[0].protocol",
+                "spec.containers[0].ports[0].containerPort",
+                "spec.containers[0].ports[0].name",
+            ],
+        ),
+        (
+            "Node",
+            {"addresses": [{"address": "x", "type": "y"}], "ipv4VXLANTunnelAddr": "fd00::1"},
+            ["spec.ipv4VXLANTunnelAddr", "spec.addresses[0].address", "spec.addresses[0].type"],
+        ),
+        (
+            "FelixConfiguration",
+            {"interfacPrefix": "x", "vxlanMTU": True, "failsafeInboundHostPorts": [5]},
+            ["spec.interfacPrefix", "spec.vxlanMTU", "spec.failsafeInboundHostPorts[0]"],
+        ),
+    ],
+)
+def test_rejected_with_the_fields(kind, spec, expected):
+    assert rejected(kind, spec) == expected
+
+
+def test_a_workload_endpoint_is_named_after_its_parts():
+    spec = {
+        "node": "vm-1",
+        "orchestrator": "k8s",
+        "pod": "web-1",
+        "endpoint": "eth0",
+        "interfaceName": "cali1",
+    }
+    make("WorkloadEndpoint", "vm--1-k8s-web--1-eth0", spec)
+    assert rejected("WorkloadEndpoint", spec, "other") == ["metadata.name"]
+    assert rejected("WorkloadEndpoint", {**spec, "pod": ""}, "other") == ["spec"]
