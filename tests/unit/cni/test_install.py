@@ -1,0 +1,87 @@
+"""What ``install`` writes, and that it starts fast."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cni_world import names
+from korat.cni.install import install, launcher, uninstall
+
+
+def test_program_and_conflist(tmp_path):
+    options = {"mtu": 1400, "agent_socket": "/x/agent.sock"}
+    program, conflist = install(tmp_path / "bin", tmp_path / "net", options, network="n1")
+    assert (program.name, conflist.name) == ("korat", "10-korat.conflist")
+    assert program.stat().st_mode & 0o777 == 0o755
+    assert conflist.stat().st_mode & 0o777 == 0o644
+    assert json.loads(conflist.read_text()) == {
+        "cniVersion": "1.0.0",
+        "name": "n1",
+        "plugins": [
+            {
+                "type": "korat",
+                "mtu": 1400,
+                "ipam": {"type": "host-local", "subnet": "usePodCidr"},
+                "agent_socket": "/x/agent.sock",
+            }
+        ],
+    }
+    assert len(names(tmp_path / "net")) == 1, "an unfinished file is left"
+
+
+def test_again_replaces_and_uninstall_removes(tmp_path):
+    install(tmp_path, tmp_path, {"mtu": 1})
+    _, conflist = install(tmp_path, tmp_path, {"mtu": 2})
+    assert json.loads(conflist.read_text())["plugins"][0]["mtu"] == 2
+    uninstall(tmp_path, tmp_path)
+    uninstall(tmp_path, tmp_path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("python", ["/a path/python", "/" + "x" * 130])
+def test_python_that_no_first_line_can_name_is_refused(python):
+    with pytest.raises(ValueError, match="first line"):
+        launcher(python)
+
+
+def test_program_is_isolated_from_its_callers_environment(tmp_path):
+    program, _ = install(tmp_path / "bin", tmp_path / "net")
+    (tmp_path / "json.py").write_text("raise SystemExit('hijacked')")
+    env = {"CNI_COMMAND": "VERSION", "PYTHONPATH": str(tmp_path), "PYTHONHOME": "/nowhere"}
+    done = subprocess.run(
+        [program], env=env, cwd=tmp_path, capture_output=True, check=True, timeout=20
+    )
+    assert json.loads(done.stdout)["cniVersion"] == "1.1.0"
+
+
+def test_start_costs_little_more_than_pythons_own(tmp_path):
+    """A ratio, because the machine may be busy: bare Python is about a third of the plugin."""
+    program, _ = install(tmp_path / "bin", tmp_path / "net")
+
+    def quickest(argv, **env):
+        times = []
+        for _ in range(7):
+            begun = time.perf_counter()
+            subprocess.run(argv, env=env, capture_output=True, check=True, timeout=20)
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    bare = quickest([sys.executable, "-IS", "-c", "import json, socket"])
+    assert quickest([program], CNI_COMMAND="VERSION") < 2.5 * bare
+
+
+def test_program_imports_nothing_slow(tmp_path):
+    code = (
+        "import sys; sys.path.append(sys.argv[1]); import korat.cni.main;"
+        "print(*sorted(sys.modules))"
+    )
+    source = launcher(sys.executable).split("sys.path.append('")[1].split("'")[0]
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", code, source], capture_output=True, check=True, text=True
+    )
+    loaded = set(done.stdout.split())
+    assert "korat.cni.main" in loaded
+    assert not loaded & {"dataclasses", "pathlib", "inspect", "asyncio", "msgspec", "subprocess"}
