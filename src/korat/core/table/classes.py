@@ -18,7 +18,7 @@ from korat.core.net.interval import sweep
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
 from korat.core.selector import Selector
-from korat.core.table.lower import Atom, MeansPort, true_atoms, union
+from korat.core.table.lower import Atom, MeansPort, bits_of, union
 from korat.core.table.matches import SelectorMatches
 from korat.core.table.predicate import HasLabels, InNets
 from korat.core.table.value import PeerClasses
@@ -97,40 +97,56 @@ class _LabelTruth:
 
     def __init__(self, atoms: Mapping[Atom, int]) -> None:
         self._bits: dict[Selector, int] = {}
-        self._meanings: defaultdict[tuple[str, int, int], list[tuple[Selector | None, int]]]
-        self._meanings = defaultdict(list)
+        self._ports: defaultdict[Selector | None, dict[tuple[str, int, int], int]]
+        self._ports = defaultdict(dict)
         for atom, bit in atoms.items():
             if isinstance(atom, HasLabels):
                 self._bits[atom.selector] = 1 << bit
             elif isinstance(atom, MeansPort):
                 meaning = atom.owner.name, atom.protocol, atom.port
-                self._meanings[meaning].append((atom.owner.selector, 1 << bit))
-        self._matches = SelectorMatches(self._bits)
+                self._ports[atom.owner.selector][meaning] = 1 << bit
+        owners = (selector for selector in self._ports if selector is not None)
+        self._matches = SelectorMatches({*self._bits, *owners})
 
     def of(self, labels: Mapping[str, str]) -> int:
         """The bits of the selectors that match."""
-        return union(self._bits[selector] for selector in self._matches.of(labels))
+        return union(self._bits.get(selector, 0) for selector in self._matches.of(labels))
 
     def ports(self, endpoint: Endpoint) -> int:
         """The bits of the meanings of its port names."""
-        return union(
-            bit
-            for named in endpoint.ports
-            for selector, bit in self._meanings.get(named, ())
-            if selector is None or selector.matches(endpoint.labels)
-        )
+        if not endpoint.ports:
+            return 0
+        meanings = [self._ports.get(s, {}) for s in (None, *self._matches.of(endpoint.labels))]
+        return union(bits.get(named, 0) for bits in meanings for named in endpoint.ports)
 
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """Peer classes and the truth that each of them stands for."""
+    """Peer classes, the truth that each of them stands for, and which have a bit in theirs."""
 
     value: PeerClasses
     truths: Mapping[int, int]
+    by_bit: Mapping[int, Sequence[int]]
+
+    @classmethod
+    def of(cls, value: PeerClasses, truths: Mapping[int, int]) -> "Classes":
+        """Index the classes by their bits."""
+        by_bit: defaultdict[int, list[int]] = defaultdict(list)
+        for number in sorted(truths):
+            for bit in bits_of(truths[number]):
+                by_bit[bit].append(number)
+        return cls(value, truths, by_bit)
+
+    def touching(self, mask: int) -> list[int]:
+        """The classes of which anything in the mask is true, sorted."""
+        return sorted({number for bit in bits_of(mask) for number in self.by_bit.get(bit, ())})
 
 
-def classes(truths: Truths, mask: int, atoms: Mapping[Atom, int]) -> Classes:
-    """Put addresses into classes by the bits of ``mask`` alone; the rest must not split them."""
+def classes(truths: Truths, mask: int, atoms: Iterable[Atom]) -> Classes:
+    """Put addresses into classes by the bits of ``mask`` alone; the rest must not split them.
+
+    ``atoms`` are in the order of their bits.
+    """
     stretches = list(_merged(Stretch(s.first, s.last, s.truth & mask) for s in truths.stretches))
     hosts = {value: truth & mask for value, truth in sorted(truths.hosts.items())}
     # A host that is like its surroundings needs no entry.
@@ -141,7 +157,7 @@ def classes(truths: Truths, mask: int, atoms: Mapping[Atom, int]) -> Classes:
         tuple((first, last, ids[truth]) for first, last, truth in stretches),
         NOBODY,
     )
-    return Classes(value, {number: truth for truth, number in ids.items()})
+    return Classes.of(value, {number: truth for truth, number in ids.items()})
 
 
 def _merged(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
@@ -160,13 +176,14 @@ def _merged(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
         yield open_
 
 
-def _ids(truths: Iterable[int], atoms: Mapping[Atom, int]) -> dict[int, int]:
+def _ids(truths: Iterable[int], atoms: Iterable[Atom]) -> dict[int, int]:
     """A number for each truth, drawn from the texts of what is true.
 
     So a class keeps its number whatever else there is in the cluster, and a change of policy
     renames only the classes of which the new predicates are true.
     """
-    named = sorted((_text(truth, atoms), truth) for truth in truths)
+    texts = [atom.text for atom in atoms]
+    named = sorted((_text(truth, texts), truth) for truth in truths)
     ids: dict[int, int] = {}
     taken: set[int] = set()
     for text, truth in named:
@@ -178,8 +195,8 @@ def _ids(truths: Iterable[int], atoms: Mapping[Atom, int]) -> dict[int, int]:
     return ids
 
 
-def _text(truth: int, atoms: Mapping[Atom, int]) -> str:
-    return "\n".join(sorted(atom.text for atom in true_atoms(atoms, truth)))
+def _text(truth: int, texts: Sequence[str]) -> str:
+    return "\n".join(sorted(texts[bit.bit_length() - 1] for bit in bits_of(truth)))
 
 
 def _digest(text: str) -> int:

@@ -13,12 +13,13 @@ policy tells its addresses apart, the table allows only what it would for every 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from korat.core.net.address import Family
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
 from korat.core.policy.outcome import Direction
-from korat.core.table.classes import Classes, Truths, classes
+from korat.core.table.classes import NOBODY, Classes, Truths, classes
 from korat.core.table.lower import Lowering, Plan, union
 from korat.core.table.paint import paint, strictest
 from korat.core.table.sequence import Sequence, Sequences
@@ -98,12 +99,6 @@ class _Subjects:
         ingress = self.direction is Direction.INGRESS
         return self.plan.destination_mask if ingress else self.plan.source_mask
 
-    def paint(self, own: int, peer: int) -> VerdictTable:
-        """The table between an own and a peer's address of which this is true."""
-        if self.direction is Direction.INGRESS:
-            return paint(self.plan, peer, own)
-        return paint(self.plan, own, peer)
-
     def judge(
         self,
         truths: Truths,
@@ -111,17 +106,35 @@ class _Subjects:
         shared: dict[VerdictTable, VerdictTable],
         tables: dict[tuple[int, str], VerdictTable],
     ) -> None:
-        """Add the table of every class and endpoint; equal tables become one object."""
+        """Add the tables of these endpoints; equal tables become one object."""
         alike: defaultdict[int, list[int]] = defaultdict(list)
-        for number, truth in peers.truths.items():
-            alike[truth & self.peer_mask].append(number)
-        painted: dict[tuple[tuple[int, ...], int], VerdictTable] = {}
+        for number in peers.touching(self.peer_mask):
+            alike[peers.truths[number] & self.peer_mask].append(number)
+        for own, interfaces in self._by_own_truth(truths):
+            default = self._table(own, 0, shared)
+            tables.update(((NOBODY, interface), default) for interface in interfaces)
+            for peer, numbers in alike.items():
+                table = self._table(own, peer, shared)
+                if table is not default:
+                    tables.update((key, table) for key in product(numbers, interfaces))
+
+    def _by_own_truth(self, truths: Truths) -> Iterable[tuple[tuple[int, ...], list[str]]]:
+        """Interfaces by what is true of each of their own addresses, as far as the plan asks."""
+        groups: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
         for endpoint in self.endpoints:
             addrs = endpoint.addresses_of(truths.family)
-            own = tuple(sorted({truths.at(addr) & self.own_mask for addr in addrs}))
-            for peer, numbers in alike.items():
-                table = painted.get((own, peer))
-                if table is None:
-                    table = strictest([self.paint(each, peer) for each in own])
-                    table = painted[own, peer] = shared.setdefault(table, table)
-                tables.update(((number, endpoint.interface), table) for number in numbers)
+            own = sorted({truths.at(addr) & self.own_mask for addr in addrs})
+            groups[tuple(own)].append(endpoint.interface)
+        return groups.items()
+
+    def _table(
+        self, own: tuple[int, ...], peer: int, shared: dict[VerdictTable, VerdictTable]
+    ) -> VerdictTable:
+        table = strictest([self._paint(each, peer) for each in own])
+        return shared.setdefault(table, table)
+
+    def _paint(self, own: int, peer: int) -> VerdictTable:
+        """The table between an own and a peer's address of which this is true."""
+        if self.direction is Direction.INGRESS:
+            return paint(self.plan, peer, own)
+        return paint(self.plan, own, peer)

@@ -163,7 +163,10 @@ class Plan:
 
 
 class Lowering:
-    """Lowers the sequences of one family; ``atoms`` grows by what they ask, a bit each."""
+    """Lowers the sequences of one family.
+
+    ``atoms`` grows by what they ask; an atom's number is its place there and the place of its bit.
+    """
 
     def __init__(self, cluster: Cluster, family: Family) -> None:
         self.atoms: dict[Atom, int] = {}
@@ -219,6 +222,14 @@ def union(masks: Iterable[int]) -> int:
     return bits
 
 
+def bits_of(mask: int) -> Iterator[int]:
+    """Each bit of a mask by itself, the lowest first."""
+    while mask:
+        lowest = mask & -mask
+        yield lowest
+        mask ^= lowest
+
+
 def _meanings(cluster: Cluster) -> Mapping[str, list[tuple[int, int]]]:
     """What a port name means anywhere: (protocol, port), sorted."""
     meanings: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
@@ -227,8 +238,3 @@ def _meanings(cluster: Cluster) -> Mapping[str, list[tuple[int, int]]]:
             if protocol in PROTOCOLS_WITH_PORTS:
                 meanings[name].add((protocol, port))
     return {name: sorted(meaning) for name, meaning in meanings.items()}
-
-
-def true_atoms(atoms: Mapping[Atom, int], truth: int) -> Iterator[Atom]:
-    """The atoms whose bits are set."""
-    return (atom for atom, bit in atoms.items() if truth >> bit & 1)

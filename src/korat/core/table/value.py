@@ -12,7 +12,7 @@ possible, and each slab along the second (``b``) into cells, as few as possible:
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -172,16 +172,19 @@ class LocalEndpoint:
 class DirectionPolicy:
     """The lookups of one family and direction.
 
-    ``tables`` has an entry for every class and every interface whose endpoint has an address of
-    the family. What is not in it is dropped.
+    ``tables`` has an entry for the default class and every interface whose endpoint has an address
+    of the family; an interface that is not there has no policy and everything is dropped. Another
+    class has an entry only where its table is not the default class's, for most classes mean
+    something to few interfaces.
     """
 
     classes: PeerClasses
     tables: Mapping[tuple[int, str], VerdictTable]
 
-    def distinct(self) -> Iterator[VerdictTable]:
-        """Every table once, in the order of the keys."""
-        return iter(dict.fromkeys(self.tables[key] for key in sorted(self.tables)))
+    def table(self, number: int, interface: str) -> VerdictTable | None:
+        """The table of a class at an interface; None where everything is dropped."""
+        special = self.tables.get((number, interface))
+        return special or self.tables.get((self.classes.default, interface))
 
 
 @dataclass(frozen=True, slots=True)

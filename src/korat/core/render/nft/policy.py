@@ -5,7 +5,8 @@ A packet's way through them, for egress (ingress looks at ``saddr`` and ``oifnam
     egress:  ip daddr vmap @hosts-egress-4  ->  class-egress-4-N
              ip daddr vmap @nets-egress-4   ->  class-egress-4-N
              otherwise                      ->  class-egress-4-DEFAULT
-    class-egress-4-N:  iifname vmap @class-egress-4-N  ->  table-HASH, or drop
+    class-egress-4-N:  iifname vmap @class-egress-4-N  ->  table-HASH,
+                       otherwise                       ->  class-egress-4-DEFAULT, which drops
     table-HASH:        meta l4proto . th dport vmap { ... }  ->  allow-HASH, deny-HASH
     allow-HASH:        counter return
 
@@ -120,10 +121,18 @@ class _Branch:
         return found
 
     def class_chains(self, policy: DirectionPolicy) -> dict[str, Chain]:
-        """From a class and the local interface to a table."""
-        local = LOCAL[self.direction]
+        """From a class and the local interface to a table; most interfaces treat it as default."""
+        local, default = LOCAL[self.direction], self._class(policy.classes.default)
         names = map(self._class, policy.classes.ids())
-        return {name: Chain((rule(MapLookup((local,), name)), UNKNOWN)) for name in names}
+        return {
+            name: Chain(
+                (
+                    rule(MapLookup((local,), name)),
+                    UNKNOWN if name == default else rule(goto(default)),
+                )
+            )
+            for name in names
+        }
 
 
 def _way(table: VerdictTable) -> Verdict:
