@@ -3,6 +3,7 @@
 from typing import Any
 
 from korat.cli.question import Question, Side
+from korat.core.model.key import Key
 from korat.core.net.port import PROTOCOLS_WITH_PORTS, protocol_name
 from korat.core.policy.evaluate import Judgement, PolicyTrace, StageTrace, Verdict
 from korat.core.policy.outcome import Action
@@ -31,7 +32,10 @@ def _side(side: Side, address: str) -> dict[str, Any]:
 
 
 def direction(judgement: Judgement | None) -> dict[str, Any]:
-    """One direction: what decided, and every tier, policy and rule that was asked before."""
+    """One direction: what decided, and every tier, policy and rule that was asked before.
+
+    Where a tier's default decided, ``policy`` is the last one asked in it, and ``rule`` is null.
+    """
     if judgement is None:
         return {
             "action": Action.ALLOW.value,
@@ -47,18 +51,25 @@ def direction(judgement: Judgement | None) -> dict[str, Any]:
         }
     outcome = judgement.outcome
     ref = outcome.ref
+    key = ref.policy or _last_asked(judgement)
     return {
         "action": outcome.action.value,
         "reason": ref.reason.value,
         "tier": ref.tier or None,
-        "kind": ref.policy.kind if ref.policy else None,
-        "namespace": (ref.policy.namespace or None) if ref.policy else None,
-        "policy": ref.policy.name if ref.policy else None,
+        "kind": key.kind if key else None,
+        "namespace": (key.namespace or None) if key else None,
+        "policy": key.name if key else None,
         "rule": ref.index,
         "text": ref.text,
         "logged": [log.text for log in outcome.logs],
         "trace": [_stage(stage) for stage in judgement.stages],
     }
+
+
+def _last_asked(judgement: Judgement) -> Key | None:
+    """The policy that was asked last in the stage that decided."""
+    asked = judgement.stages[-1].policies
+    return asked[-1].key if asked else None
 
 
 def _stage(stage: StageTrace) -> dict[str, Any]:

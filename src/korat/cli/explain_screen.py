@@ -7,7 +7,6 @@ nothing is cut; colour only says again what the words say.
 from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 from rich.tree import Tree
 
@@ -33,7 +32,7 @@ def drawn(question: Question, verdict: Verdict, objects: Objects) -> RenderableT
         (Direction.EGRESS, verdict.egress, question.source),
         (Direction.INGRESS, verdict.ingress, question.destination),
     ):
-        parts += [Padding(_direction(direction, judgement, side, objects), (0, 0, 1, 0))]
+        parts += [_direction(direction, judgement, side, objects), Text("")]
     parts += _next_step(verdict)
     return Group(*parts)
 
@@ -102,8 +101,14 @@ def _rule_line(trace: RuleTrace, rules: tuple[Rule, ...], outcome: Outcome) -> T
     if trace.ref == outcome.ref:
         return _verdict_line(outcome, f"rule {index}: {words}")
     if trace.why_not:
-        return Text.assemble((f"rule {index}: {words}", DIM), (f"  - {trace.why_not}", DIM))
+        return Text(f"rule {index}: {words}  - {_short(trace.why_not)}", DIM)
     return Text(f"rule {index}: {words}  - matched")
+
+
+def _short(why_not: str) -> str:
+    """The objection without the selector, which the rule's own words have just said."""
+    role, matches, _ = why_not.partition(" does not match ")
+    return f"{role} is somebody else" if matches else why_not
 
 
 def _verdict_line(outcome: Outcome, words: str) -> Text:

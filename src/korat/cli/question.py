@@ -51,7 +51,8 @@ def ask(  # a packet has five fields, and the cluster gives them their meaning
         Invalid: a word is no protocol, port or address.
         NotFound: there is no such pod or port name.
     """
-    one, other = side(objects, cluster, source), side(objects, cluster, destination)
+    one = side(objects, cluster, source, "--from")
+    other = side(objects, cluster, destination, "--to")
     try:
         number = protocol_number(protocol)
     except ValueError as error:
@@ -59,7 +60,7 @@ def ask(  # a packet has five fields, and the cluster gives them their meaning
     src, dst = _same_family(one, other)
     ported = number in PROTOCOLS_WITH_PORTS
     if ported is not bool(port):
-        rule = f"{protocol} needs a port" if ported else f"{protocol} has no ports"
+        rule = f"is needed for {protocol}" if ported else f"{protocol} has no ports"
         raise Invalid([Problem("", "--port", port or None, rule)])
     pinged = number in (Protocol.ICMP, Protocol.ICMPV6)
     packet = Packet(
@@ -73,8 +74,8 @@ def ask(  # a packet has five fields, and the cluster gives them their meaning
     return Question(one, other, packet)
 
 
-def side(objects: Objects, cluster: Cluster, word: str) -> Side:
-    """The end that a word means.
+def side(objects: Objects, cluster: Cluster, word: str, option: str = "") -> Side:
+    """The end that a word means; ``option`` is where it was said.
 
     Raises:
         Invalid: it is neither a pod nor an address.
@@ -85,7 +86,7 @@ def side(objects: Objects, cluster: Cluster, word: str) -> Side:
             addr = Addr.parse(word)
         except ValueError as error:
             rule = "give NAMESPACE/POD or an address"
-            raise Invalid([Problem("", "", word, rule)]) from error
+            raise Invalid([Problem("", option, word, rule)]) from error
         found = cluster.endpoint_at(addr)
         return Side(_title(objects, found.key) if found else word, (addr,), found)
     return _pod(objects, cluster, word)

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 from korat.core.model.policy import EntityRule, Rule
 
+#: What every selector that came from Kubernetes begins with; it says nothing to its author.
+_KUBERNETES = "projectcalico.org/orchestrator == 'k8s'"
+
 
 def rule_text(rule: Rule) -> str:
     """The rule as a person would say it; what is not asked is not said."""
@@ -33,7 +36,7 @@ def _ends(rule: Rule) -> Iterator[str]:
 def _entity(entity: EntityRule) -> Iterator[str]:
     """What one side must be."""
     if entity.selector:
-        yield entity.selector
+        yield entity.selector.removeprefix(_KUBERNETES).removeprefix(" && ") or "any pod"
     if entity.namespace_selector:
         yield f"namespaces {entity.namespace_selector}"
     if entity.not_selector:
