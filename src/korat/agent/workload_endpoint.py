@@ -12,11 +12,13 @@ from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unsupported
 from korat.core.model.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
 from korat.core.model.endpoint_name import EndpointIdentity, endpoint_name
 from korat.core.model.key import Key
-from korat.core.model.kubernetes.workload import NAMESPACE, ORCHESTRATOR, endpoint_of
+from korat.core.model.kubernetes.workload import endpoint_of
+from korat.core.model.label import NAMESPACE, ORCHESTRATOR
 from korat.core.model.pod import Pod
 from korat.core.model.policy import EntityRule, Profile, ProfileSpec, Rule
-from korat.core.model.resource import Metadata
-from korat.drivers.store.client import Client
+from korat.core.model.resource import Metadata, Resource
+from korat.drivers.store.client import Client, resource_of
+from korat.ports import Store
 
 _PLAIN = "cni"
 _PLAIN_NAMESPACE = "default"
@@ -42,6 +44,12 @@ def key_of(request: Request, node_name: str) -> Key:
     return Key("WorkloadEndpoint", namespace or _PLAIN_NAMESPACE, name)
 
 
+def stored(store: Store, key: Key) -> Resource | None:
+    """One object; only this one is decoded."""
+    records = store.list([key.kind]).records
+    return next((resource_of(record) for record in records if record.key == key), None)
+
+
 def pod_of(request: Request, client: Client) -> Pod | None:
     """The pod that Kubernetes wants networked; None for a plain container.
 
@@ -52,7 +60,7 @@ def pod_of(request: Request, client: Client) -> Pod | None:
     namespace, name = request.pod
     if not name:
         return None
-    found = client.read(["Pod"]).by_key.get(Key("Pod", namespace, name))
+    found = stored(client.store, Key("Pod", namespace, name))
     if not isinstance(found, Pod):
         raise NotFound(
             f"pod {namespace}/{name} is not in the datastore", "create it before its sandbox"
@@ -90,7 +98,7 @@ def provide_profile(request: Request, client: Client) -> None:
     """Make the network's own profile if a plain container needs it and it is not there."""
     network = request.config.name
     key = Key("Profile", "", network)
-    if request.pod[1] or key in client.read(["Profile"]).by_key:
+    if request.pod[1] or stored(client.store, key):
         return
     members = EntityRule(selector=f"has({network})")
     spec = ProfileSpec(

@@ -175,7 +175,12 @@ class _Walk:
                 return self._scalar(raw, expected, path)
 
     def _refuse(self, path: str, value: object, rule: str) -> None:
-        self._problems.append(Problem(self._place, path, value, rule))
+        """Note a fault; a list or mapping is named and not shown, it may be long."""
+        if isinstance(value, Mapping | list | tuple):
+            kind = "mapping" if isinstance(value, Mapping) else "list"
+            self._problems.append(Problem(self._place, path, None, f"{rule}, not a {kind}"))
+        else:
+            self._problems.append(Problem(self._place, path, value, rule))
 
     def _union(self, raw: object, expected: inspect.UnionType, path: str) -> object:
         choices = [t for t in expected.types if not isinstance(t, inspect.NoneType)]

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from korat.core.model import number
+from korat.core.model import label, number
 from korat.core.model.config import IPPool
 from korat.core.model.endpoint import Node, WorkloadEndpoint
 from korat.core.model.policy import (
@@ -26,15 +26,10 @@ from korat.core.net.address import Family, Prefix
 P = TypeVar("P", NetworkPolicy, GlobalNetworkPolicy)
 R = TypeVar("R", bound=Resource)
 
-#: The label on a policy that names its tier.
-TIER_LABEL = "projectcalico.org/tier"
 #: The order of a tier that has none.
 TIER_ORDER = 1_000_000
 #: The block size of a pool that has none.
 BLOCK_SIZE = {Family.V4: 26, Family.V6: 122}
-
-_ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
-_NAMESPACE_LABEL = "projectcalico.org/namespace"
 
 
 def apply(resource: Resource) -> Resource:
@@ -76,7 +71,7 @@ def _policy(policy: P) -> P:
         egress=_rules(policy.spec.egress),
         types=policy.spec.types or types_of(bool(policy.spec.ingress), bool(policy.spec.egress)),
     )
-    return replace(_with_labels(policy, {TIER_LABEL: tier}), spec=spec)
+    return replace(_with_labels(policy, {label.TIER: tier}), spec=spec)
 
 
 def _tier(tier: Tier) -> Tier:
@@ -117,8 +112,8 @@ def _uses(namespace_selector: str) -> tuple[str, ...]:
 def _endpoint(endpoint: WorkloadEndpoint) -> WorkloadEndpoint:
     ports = tuple(replace(p, protocol=number.protocol(p.protocol)) for p in endpoint.spec.ports)
     labels = {
-        _NAMESPACE_LABEL: endpoint.metadata.namespace,
-        _ORCHESTRATOR_LABEL: endpoint.spec.orchestrator,
+        label.NAMESPACE: endpoint.metadata.namespace,
+        label.ORCHESTRATOR: endpoint.spec.orchestrator,
     }
     return replace(_with_labels(endpoint, labels), spec=replace(endpoint.spec, ports=ports))
 

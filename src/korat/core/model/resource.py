@@ -32,7 +32,9 @@ def written(default: Value, name: str | None = None) -> Value:
     ``omit_defaults`` drops a value that *is* the default; msgspec cannot know the value of a
     factory, so a factory is what keeps the field.
     """
-    field: Value = msgspec.field(default_factory=lambda: default, name=name)
+    # A struct is made anew each time: it may hold a dict, which no two objects should share.
+    fresh = type(default) if isinstance(default, msgspec.Struct) else lambda: default
+    field: Value = msgspec.field(default_factory=fresh, name=name)
     return field
 
 

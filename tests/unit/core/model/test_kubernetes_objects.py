@@ -34,6 +34,12 @@ def test_a_namespace_is_a_profile_that_allows_all():
     }
 
 
+def test_labels_of_the_full_length_can_be_handed_down():
+    key = "k" * 63
+    (own,) = decode_any(kube("Namespace", "shop", metadata={"labels": {key: "v"}}))
+    assert own.spec.labels_to_apply[f"pcns.{key}"] == "v"
+
+
 def test_an_account_is_a_profile_without_rules():
     raw = kube("ServiceAccount", "bot", metadata={"namespace": "shop"}, secrets=[{"name": "t"}])
     (own,) = decode_any(raw)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from korat.core.model.label import ORCHESTRATOR
 from korat.core.model.policy import EntityRule, NetworkPolicy, PolicySpec, Port, Rule
 from korat.core.model.resource import Frozen, Metadata, Resource, written
 from korat.core.net.address import Prefix
@@ -18,7 +19,7 @@ from korat.core.net.address import Prefix
 PREFIX = "knp.default."
 
 _ORDER = 1000
-_ORCHESTRATED = "projectcalico.org/orchestrator == 'k8s'"
+_ORCHESTRATED = f"{ORCHESTRATOR} == 'k8s'"
 
 
 class Requirement(Frozen, frozen=True):

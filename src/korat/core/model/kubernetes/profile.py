@@ -5,15 +5,9 @@ Source: libcalico-go/lib/backend/k8s/conversion (NamespaceToProfile, ServiceAcco
 
 from collections.abc import Mapping
 
+from korat.core.model.label import NAME, NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX
 from korat.core.model.policy import Profile, ProfileSpec, Rule
 from korat.core.model.resource import Metadata
-
-#: What stands before a namespace's labels on its pods.
-NAMESPACE_LABEL = "pcns."
-#: What stands before a service account's labels on its pods.
-ACCOUNT_LABEL = "pcsa."
-#: The label that holds the name, of either.
-NAME_LABEL = "projectcalico.org/name"
 
 _ALLOW = (Rule(action="Allow"),)
 
@@ -35,17 +29,17 @@ def namespace_profile(name: str, labels: Mapping[str, str]) -> Profile:
     """
     own = {"kubernetes.io/metadata.name": name, **labels}
     spec = ProfileSpec(
-        ingress=_ALLOW, egress=_ALLOW, labels_to_apply=_inherited(NAMESPACE_LABEL, own, name)
+        ingress=_ALLOW, egress=_ALLOW, labels_to_apply=_inherited(NAMESPACE_PREFIX, own, name)
     )
     return Profile(metadata=Metadata(name=namespace_profile_name(name)), spec=spec)
 
 
 def account_profile(namespace: str, name: str, labels: Mapping[str, str]) -> Profile:
     """The profile of a service account: no rules, its labels are inherited."""
-    spec = ProfileSpec(labels_to_apply=_inherited(ACCOUNT_LABEL, labels, name))
+    spec = ProfileSpec(labels_to_apply=_inherited(SERVICE_ACCOUNT_PREFIX, labels, name))
     return Profile(metadata=Metadata(name=account_profile_name(namespace, name)), spec=spec)
 
 
 def _inherited(prefix: str, labels: Mapping[str, str], name: str) -> dict[str, str]:
     prefixed = {f"{prefix}{key}": labels[key] for key in sorted(labels)}
-    return {**prefixed, f"{prefix}{NAME_LABEL}": name}
+    return {**prefixed, f"{prefix}{NAME}": name}

@@ -8,21 +8,16 @@ from collections.abc import Iterable
 
 from korat.core.model.endpoint import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 from korat.core.model.endpoint_name import EndpointIdentity, endpoint_name
-from korat.core.model.kubernetes.profile import (
-    ACCOUNT_LABEL,
-    NAMESPACE_LABEL,
-    account_profile_name,
-    namespace_profile_name,
+from korat.core.model.kubernetes.profile import account_profile_name, namespace_profile_name
+from korat.core.model.label import (
+    NAMESPACE,
+    NAMESPACE_PREFIX,
+    ORCHESTRATOR,
+    SERVICE_ACCOUNT,
+    SERVICE_ACCOUNT_PREFIX,
 )
 from korat.core.model.pod import Pod
 from korat.core.model.resource import Metadata
-
-#: The label that holds an endpoint's namespace.
-NAMESPACE = "projectcalico.org/namespace"
-#: The label that holds who runs the workload, ``k8s`` for pods.
-ORCHESTRATOR = "projectcalico.org/orchestrator"
-#: The label that holds a pod's service account.
-SERVICE_ACCOUNT = "projectcalico.org/serviceaccount"
 
 _K8S = "k8s"
 _ENDPOINT = "eth0"
@@ -69,7 +64,7 @@ def endpoint_of(
 
 def _labels(pod: Pod) -> dict[str, str]:
     """The pod's labels and who it is; what only a profile may say is left out."""
-    inherited = (NAMESPACE_LABEL, ACCOUNT_LABEL)
+    inherited = (NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX)
     labels = {k: v for k, v in pod.metadata.labels.items() if not k.startswith(inherited)}
     labels[NAMESPACE] = pod.metadata.namespace
     labels[ORCHESTRATOR] = _K8S

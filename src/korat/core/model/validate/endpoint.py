@@ -5,7 +5,7 @@ Source: libcalico-go/lib/validator/v3; libcalico-go/lib/clientv3 for an endpoint
 
 import re
 
-from korat.core.model import number
+from korat.core.model import label, number
 from korat.core.model.endpoint import (
     EndpointPort,
     GlobalNetworkSet,
@@ -29,7 +29,6 @@ PORT_NAME = re.compile(r"(?=.*[a-z])(?!.*--)[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?")
 PORT_NAME_RULE = "must be at most 15 lower case letters, digits and single '-', with a letter"
 _KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw480]=")
 _ADDRESS_TYPES = ("CalicoNodeIP", "InternalIP", "ExternalIP")
-_RESERVED_LABEL = "projectcalico.org/namespace"
 
 
 def workload_endpoint(faults: Faults, endpoint: WorkloadEndpoint) -> None:
@@ -81,8 +80,8 @@ def network_set(faults: Faults, own: NetworkSet | GlobalNetworkSet) -> None:
     """A set of addresses and CIDRs, whose host bits may be set."""
     for field, text in each("spec.nets", own.spec.nets):
         faults.net(field, text)
-    if _RESERVED_LABEL in own.metadata.labels:
-        field = f"metadata.labels.{_RESERVED_LABEL}"
+    if label.NAMESPACE in own.metadata.labels:
+        field = f"metadata.labels.{label.NAMESPACE}"
         faults.add(field, None, "is Calico's own label and may not be set")
 
 

@@ -3,6 +3,7 @@
 Source: libcalico-go/lib/validator/v3 and the CEL rules of the CRDs.
 """
 
+from korat.core.model.label import NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX
 from korat.core.model.policy import (
     GlobalNetworkPolicy,
     GlobalPolicySpec,
@@ -65,7 +66,14 @@ def profile(faults: Faults, own: Profile) -> None:
     """A profile's rules and the labels that its endpoints inherit."""
     rules(faults, own.spec.ingress, Direction.INGRESS)
     rules(faults, own.spec.egress, Direction.EGRESS)
-    labels(faults, "spec.labelsToApply", own.spec.labels_to_apply)
+    labels(faults, "spec.labelsToApply", _handed_down(own))
+
+
+def _handed_down(own: Profile) -> dict[str, str]:
+    """The labels as they stand on the namespace or account, where 63 characters are legal too."""
+    prefixes = {"kns.": NAMESPACE_PREFIX, "ksa.": SERVICE_ACCOUNT_PREFIX}
+    prefix = prefixes.get(own.metadata.name[:4], "")
+    return {key.removeprefix(prefix): value for key, value in own.spec.labels_to_apply.items()}
 
 
 def _spec(faults: Faults, spec: PolicySpec) -> None:
