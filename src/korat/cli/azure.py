@@ -87,6 +87,7 @@ def _environ() -> Mapping[str, str]:
         return os.environ
     for name, value in lab.environ().items():
         os.environ.setdefault(name, value)
+    os.environ.update(lab.state.sdk_environ)  # the machine's own CA bundle lacks the lab's
     return os.environ
 
 
