@@ -18,7 +18,7 @@ from pyroute2 import IPRoute
 from cni_world import POD_CIDR, Runtime, agent_at, eventually, names, pod, store_with, workloads
 from korat.agent.hostlocal import HostLocal
 from korat.agent.workload import Workloads
-from korat.core.errors import Conflict, NotFound
+from korat.core.errors import Conflict, Invalid, NotFound
 from korat.core.model.kubernetes.workload import interface_name
 from korat.core.net.address import Addr, Family, Prefix
 from korat.drivers.kernel import conntrack, namespace, sysctl
@@ -350,3 +350,6 @@ def test_link_of_another_owner_is_not_deleted(world):
     assert world.inside(lambda: Veths().read("calitest", veth.netns, "eth0")) is None
     with pytest.raises(NotFound):
         world.inside(lambda: Veths().create(replace(veth, netns="/run/netns/missing")))
+    own = str(namespace.path_of(world.node))
+    with pytest.raises(Invalid, match="node's own"):
+        world.inside(lambda: Veths().create(replace(veth, netns=own)))

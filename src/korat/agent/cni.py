@@ -139,19 +139,22 @@ class _Server:
     async def drain_forever(self) -> None:
         """Carry out what is queued, now and whenever something is."""
         while True:
-            for path, request in self._queue.waiting():
-                await self._drain(path, request)
+            try:
+                for path, request in self._queue.waiting():
+                    await self._drain(path, request)
+            except Exception:
+                # What is queued must not take the agent with it, nor be lost.
+                log.exception("the queued deletions cannot be carried out now")
             await asyncio.sleep(_RETRY_S)
 
     async def _drain(self, path: Path, request: Request) -> None:
         try:
             async with self._turn(request):
                 await self._in_thread(self._workloads.delete, request)
-        except Unavailable as error:
-            log.info("a queued deletion waits", subject=request.subject, reason=str(error))
+        except Invalid as error:
+            self._queue.put_aside(path, str(error))
         except KoratError as error:
-            log.warning("a queued deletion is given up", path=str(path), error=str(error))
-            self._queue.drop(path)
+            log.info("a queued deletion waits", subject=request.subject, reason=str(error))
         else:
             self._queue.drop(path)
 

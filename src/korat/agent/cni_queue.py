@@ -8,7 +8,6 @@ Not for carrying them out.
 import os
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from korat.agent.workload_request import Request, decode
@@ -44,23 +43,35 @@ class DeletionQueue:
         """All of them, oldest first; what is not a deletion is put aside and named in the log."""
         if not self._folder.is_dir():
             return ()
-        paths = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-        found = ((path, self._read(path)) for path in paths)
+        found = ((path, self._read(path)) for path in sorted(self._folder.glob("*.json"), key=_age))
         return tuple((path, request) for path, request in found if request is not None)
 
     def drop(self, path: Path) -> None:
         """Forget one that is done."""
         path.unlink(missing_ok=True)
 
+    def put_aside(self, path: Path, reason: str) -> None:
+        """Keep one that can never be done for a person to look at."""
+        log.warning("a queued deletion cannot be carried out", path=str(path), reason=reason)
+        path.replace(path.with_suffix(".bad"))
+
     def _read(self, path: Path) -> Request | None:
         try:
             with path.open("rb") as file:
                 request = decode(file.read(_MAX_BYTES))
-            if request.command == "DEL":
-                return request
-            reason = f"it is {request.command}"
-        except (Invalid, OSError, msgspec.MsgspecError) as error:
-            reason = str(error)
-        log.warning("a queued deletion cannot be used", path=str(path), reason=reason)
-        path.replace(path.with_suffix(".bad"))
+        except FileNotFoundError:
+            return None  # the plugin took it back: the agent answered it after all
+        except Invalid as error:
+            self.put_aside(path, str(error))
+            return None
+        if request.command == "DEL":
+            return request
+        self.put_aside(path, f"it is {request.command}")
         return None
+
+
+def _age(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from korat.agent.workload_endpoint import endpoint, key_of, pod_of, provide_profile
+from korat.agent.workload_endpoint import endpoint, key_of, pod_of, provide_profile, stored
 from korat.agent.workload_removal import Removal, alias_of, of_request, stale
 from korat.agent.workload_request import Request
 from korat.agent.workload_result import addresses_of, differences, result
@@ -111,7 +111,8 @@ class Workloads:
             provide_profile(request, self._client)
             networks = [str(Prefix.of(addr)) for addr in addrs]
             wanted = endpoint(request, self.node_name, pod, networks, seen.pod_mac)
-            self._wait(self._client.apply(wanted).key, request)
+            self._write(wanted, before)
+            self._wait(wanted.key, request)
         except BaseException:
             # A workload that ran before this request keeps its network.
             if link is None or link.owner != alias_of(request.config.name, request.owner):
@@ -189,7 +190,7 @@ class Workloads:
         return Client(self.store)
 
     def _endpoint(self, key: Key) -> WorkloadEndpoint | None:
-        found = self._client.read([key.kind]).by_key.get(key)
+        found = stored(self.store, key)
         return found if isinstance(found, WorkloadEndpoint) else None
 
     def _endpoints(self) -> Iterator[WorkloadEndpoint]:
@@ -224,6 +225,16 @@ class Workloads:
                 ip_forward=request.config.container_settings.allow_ip_forwarding,
             )
         )
+
+    def _write(self, wanted: WorkloadEndpoint, before: WorkloadEndpoint | None) -> None:
+        try:
+            if before is None:
+                self._client.create(wanted)
+            else:
+                self._client.update(wanted, before)
+        except (Conflict, NotFound):
+            # Somebody changed it since it was read.
+            self._client.apply(wanted)
 
     def _wait(self, key: Key, request: Request) -> None:
         timeout_s = request.config.policy_setup_timeout_seconds

@@ -14,25 +14,22 @@ from korat.cni.request import Request
 
 MAX_REPLY_BYTES = 1 << 20
 
-# The agent waits up to 30 s for the policy to be in the kernel; runtimes give up after minutes.
-DEADLINE_S = 60.0
-
 
 class AgentAwayError(Exception):
     """The agent does not answer: not running, restarting, or stuck."""
 
 
-def ask(request: Request, deadline_s: float = DEADLINE_S) -> object:
+def ask(request: Request) -> object:
     """The agent's result for this request.
 
     Raises:
         CniError: the agent refused, and this is its reason.
         AgentAwayError: there was no whole answer in time.
     """
-    until = time.monotonic() + deadline_s
+    until = time.monotonic() + request.deadline_s
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-            link.settimeout(deadline_s)
+            link.settimeout(request.deadline_s)
             link.connect(request.socket)
             link.sendall(request.encoded())
             line = _line(link, until)

@@ -26,6 +26,10 @@ DEFAULT_SOCKET = "/run/korat/agent.sock"
 
 MAX_CONFIG_BYTES = 1 << 20
 
+# The agent's own default for the policy, and what links, addresses and a busy node may take.
+_POLICY_WAIT_S = 30.0
+_WORK_S = 30.0
+
 # The container id, the network and the interface are together an interface's alias, which the
 # kernel limits to 255 bytes; the container id is also most of a file's name.
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
@@ -69,6 +73,12 @@ class Request:
     def socket(self) -> str:
         """Where the agent listens."""
         return str(self.config.get("agent_socket") or DEFAULT_SOCKET)
+
+    @property
+    def deadline_s(self) -> float:
+        """How long the agent may take: until the policy must be in the kernel, and some more."""
+        wait_s = self.config.get("policy_setup_timeout_seconds")
+        return _WORK_S + (wait_s if isinstance(wait_s, int | float) else _POLICY_WAIT_S)
 
     def encoded(self) -> bytes:
         """The request as the agent reads it: one line of JSON."""

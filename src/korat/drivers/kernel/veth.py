@@ -15,12 +15,21 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from korat.core.errors import Conflict, KoratError, NotFound, Unavailable, Unsupported
+from korat.core.errors import (
+    Conflict,
+    Invalid,
+    KoratError,
+    NotFound,
+    Problem,
+    Unavailable,
+    Unsupported,
+)
 from korat.core.net.address import Addr, Family
 from korat.drivers.kernel import namespace, sysctl
 
@@ -35,6 +44,7 @@ GATEWAY_V6 = Addr.parse("fe80::ecee:eeff:feee:eeee")
 _AF = {Family.V4: 2, Family.V6: 10}
 _NO_DAD = 0x02
 _UP = 0x01
+_OWN = Path("/proc/thread-self/ns/net")
 
 _HOST_V4 = {
     "net/ipv4/conf/{}/route_localnet": 1,
@@ -97,6 +107,7 @@ class Veths:
         Raises:
             Conflict: a name is taken, or an address is routed to another interface.
             NotFound: the pod's namespace is gone.
+            Invalid: the pod's namespace is the node's own.
         """
         with _errors(f"veth {veth.host_name} of {veth.netns}"), IPRoute() as host:
             index = _add_pair(host, veth)
@@ -121,7 +132,8 @@ class Veths:
                 addr for family in Family for addr in _host_routes(host, link["index"], family)
             )
         try:
-            pod = namespace.run_in(netns, lambda: _read_pod(ifname)) if netns else _PodSide()
+            with _errors(f"link {ifname} of {netns}"):
+                pod = namespace.run_in(netns, lambda: _read_pod(ifname)) if netns else _PodSide()
         except (NotFound, Unsupported):
             pod = _PodSide()
         return Seen(
@@ -183,6 +195,8 @@ class _PodSide:
 def _add_pair(host: IPRoute, veth: Veth) -> int:
     fd = os.open(veth.netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if os.path.samestat(os.fstat(fd), _OWN.stat()):
+            raise Invalid([Problem("", "CNI_NETNS", veth.netns, "is the node's own namespace")])
         mtu = {"mtu": veth.mtu_bytes} if veth.mtu_bytes else {}
         peer = {"ifname": veth.ifname, "net_ns_fd": fd, **mtu}
         host.link("add", ifname=veth.host_name, kind="veth", address=HOST_MAC, peer=peer, **mtu)
