@@ -53,18 +53,24 @@ def check(ruleset: Ruleset) -> None:
         RefusedError: the first fault found.
     """
     for name, lookup in ruleset.lookups.items():
-        _check_elements(f"{name}", lookup.types, lookup.elements, interval=lookup.interval)
+        _check_elements(name, lookup.types, lookup.elements, interval=lookup.interval)
     for name, chain in ruleset.chains.items():
-        for statement in _statements(chain):
-            _check_statement(f"chain {name}", statement, ruleset)
-    for name, chain in ruleset.chains.items():
-        for verdict in verdicts(chain, ruleset.lookups):
-            _check_target(f"chain {name}", verdict, ruleset)
+        _check_rules(f"chain {name}", chain, ruleset)
     depths: dict[str, int] = {}
     for name, chain in ruleset.chains.items():
         if chain.base is not None:
             _descend(name, ruleset, depths, [])
             _check_hooks(name, ruleset)
+
+
+def _check_rules(where: str, chain: Chain, ruleset: Ruleset) -> None:
+    for each in chain.rules:
+        if not one_family(fields_of(each.statements)):
+            raise RefusedError(f"{where}: {each.text} asks for both IP versions")
+        for statement in each.statements:
+            _check_statement(where, statement, ruleset)
+    for verdict in verdicts(chain, ruleset.lookups):
+        _check_target(where, verdict, ruleset)
 
 
 def verdicts(chain: Chain, lookups: Mapping[str, Lookup]) -> Iterator[Verdict]:
@@ -78,6 +84,25 @@ def verdicts(chain: Chain, lookups: Mapping[str, Lookup]) -> Iterator[Verdict]:
             target = lookups[statement.name]
             if isinstance(target, VerdictMap):
                 yield from set(target.elements.values())
+
+
+def fields_of(statements: Iterable[Statement]) -> Iterator[Field]:
+    """The fields that some statements look at."""
+    for statement in statements:
+        if isinstance(statement, Match):
+            yield statement.field
+        elif isinstance(statement, InSet | MapLookup | Choice):
+            yield from statement.fields
+
+
+def one_family(fields: Iterable[Field]) -> bool:
+    """Whether no field is of IPv4 alone while another is of IPv6 alone; nft refuses such a rule."""
+    types = {field.type for field in fields}
+    return types.isdisjoint(_V4_ONLY) or types.isdisjoint(_V6_ONLY)
+
+
+_V4_ONLY = frozenset({Type.IPV4, Type.ICMP_TYPE, Type.ICMP_CODE})
+_V6_ONLY = frozenset({Type.IPV6, Type.ICMPV6_TYPE, Type.ICMPV6_CODE})
 
 
 def _statements(chain: Chain) -> Iterator[Statement]:

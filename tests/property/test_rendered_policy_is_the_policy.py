@@ -1,0 +1,98 @@
+"""Law: the rendered chains say what the evaluator says, as tables and as the plain sequence.
+
+Verdict, deciding rule and log lines agree, for packets into, out of and between local workloads.
+"""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from korat.core.model.felix import FelixSettings
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.evaluate import judge
+from korat.core.policy.outcome import Action, Direction
+from korat.core.render.nft.node import NodeInput, render, render_slow
+from korat.core.render.nft.outcome import log_prefix, outcome_name
+from korat.core.render.nft.ruleset import Hook
+from korat.core.render.nft.simulate import Fate, Packet, Simulator
+from korat.core.table.compile import compile_node
+from strategies_policy import NODE, clusters, packets
+
+FELIX = FelixSettings(log_prefix="%t %k %p")
+
+slow = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+def simple(endpoint):
+    """A workload with one address of each family, so that its tables speak for it alone."""
+    return len(endpoint.addresses) == len({addr.family for addr in endpoint.addresses})
+
+
+def simulators(cluster):
+    """Both renderings of the node, checked and ready."""
+    local = [endpoint for endpoint in cluster.endpoints if endpoint.node == NODE]
+    node = NodeInput(compile_node(cluster, NODE), FELIX)
+    return Simulator(render(node)), Simulator(render_slow(node, cluster, local))
+
+
+def expected(cluster, judged):
+    """Fate, log lines and the chain of the end, from the evaluator; ``judged`` in hook order."""
+    logs = []
+    for endpoint, direction, packet in judged:
+        outcome = judge(cluster, endpoint, direction, packet).outcome
+        logs += [log_prefix(FELIX.log_prefix, ref) for ref in outcome.logs]
+        ends = {outcome_name(outcome), outcome_name(replace(outcome, logs=()))}
+        if outcome.action is Action.DENY:
+            return Fate.DROP, logs, ends
+    return Fate.ACCEPT, logs, ends
+
+
+def seen(simulator, packet, iif, oif):
+    a, b = packet.numbers
+    passage = simulator.run(
+        Packet(iif, oif, packet.src, packet.dst, packet.protocol, a, b), Hook.FORWARD
+    )
+    return passage.fate, list(passage.logs), passage.chains[-1]
+
+
+def ways(local, packet):
+    """The packet from, to and between local workloads, at their own addresses."""
+    for one in local:
+        for mine in one.addresses_of(packet.family):
+            out, into = replace(packet, src=mine), replace(packet, dst=mine)
+            yield out, one.interface, "eth0", [(one, Direction.EGRESS, out)]
+            yield into, "eth0", one.interface, [(one, Direction.INGRESS, into)]
+            for other in local:
+                for theirs in other.addresses_of(packet.family):
+                    both = replace(packet, src=mine, dst=theirs)
+                    judged = [(one, Direction.EGRESS, both), (other, Direction.INGRESS, both)]
+                    yield both, one.interface, other.interface, judged
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["tables", "sequence"])
+@slow
+@given(resources=clusters(), flows=st.lists(packets(), min_size=3, max_size=6))
+def test_rendered_chains_judge_as_the_evaluator(index, resources, flows):
+    cluster = Cluster.build(resources)
+    local = [e for e in cluster.endpoints if e.node == NODE and simple(e)]
+    simulator = simulators(cluster)[index]
+    for flow in flows:
+        for packet, iif, oif, judged in ways(local, flow):
+            fate, logs, ends = expected(cluster, judged)
+            found, lines, end = seen(simulator, packet, iif, oif)
+            assert (found, lines) == (fate, logs), (packet, iif, oif)
+            assert end in ends
+
+
+@slow
+@given(resources=clusters(), flows=st.lists(packets(), min_size=3, max_size=6))
+def test_what_no_endpoint_has_is_dropped_both_ways(resources, flows):
+    for simulator in simulators(Cluster.build(resources)):
+        for flow in flows:
+            assert seen(simulator, flow, "calighost", "eth0")[0] is Fate.DROP
+            assert seen(simulator, flow, "eth0", "calighost")[0] is Fate.DROP
+            assert seen(simulator, flow, "eth0", "eth1")[::2] == (Fate.ACCEPT, "forward")
