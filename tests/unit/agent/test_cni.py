@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import msgspec
@@ -24,6 +24,9 @@ from cni_world import (
 from korat.agent import cni
 from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unavailable, Unsupported
 from korat.core.model.kubernetes.workload import interface_name
+from korat.drivers.store.client import Client
+from korat.drivers.store.memory import MemoryStore
+from korat.drivers.store.sqlite import SqliteStore
 
 HOST_NAME = interface_name("shop", "web")
 
@@ -256,10 +259,13 @@ def test_one_workloads_requests_come_one_after_the_other(runtime, work):
     assert met == [2, 2, 2, 2]
 
 
-def test_many_pods_at_once(runtime, links):
-    pods = [pod(f"p{n}") for n in range(12)]
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_many_pods_at_once(runtime, links, kind):
+    store = MemoryStore() if kind == "memory" else SqliteStore(runtime.folder / "korat.db")
+    for number in range(12):
+        Client(store).create(pod(f"p{number}"))
     answers = []
-    with agent_at(runtime.socket, workloads(store_with(*pods), links)):
+    with closing(store), agent_at(runtime.socket, workloads(store, links)):
         callers = [
             threading.Thread(
                 target=lambda n=n: answers.append(runtime.call("ADD", f"c{n}", pod_name=f"p{n}"))
