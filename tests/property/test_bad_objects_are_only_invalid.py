@@ -10,6 +10,7 @@ from korat.core.model.decode import decode
 from korat.core.model.kind import KINDS
 from korat.core.model.kubernetes import convert, decode_any
 
+VERSIONS = ("projectcalico.org/v3", "v1", "networking.k8s.io/v1")
 KUBERNETES = ("Namespace", "ServiceAccount", "NetworkPolicy", "List", "Deployment")
 
 
@@ -35,8 +36,8 @@ def test_any_json(raw):
 @given(
     st.fixed_dictionaries(
         {
-            "kind": st.sampled_from(sorted(KINDS) + list(KUBERNETES)),
-            "apiVersion": st.sampled_from(["projectcalico.org/v3", "v1", "networking.k8s.io/v1"]),
+            "kind": st.sampled_from(sorted(KINDS) + list(KUBERNETES)) | model.JSON,
+            "apiVersion": st.sampled_from(VERSIONS) | model.JSON,
         },
         optional={"metadata": model.JSON, "spec": model.JSON, "items": model.JSON},
     )

@@ -145,6 +145,7 @@ def test_every_fault_of_a_list_is_said():
         (kube("NetworkPolicy"), "apiVersion", "must be networking.k8s.io/v1"),
         (kube("List", items={}), "items", "must be a list"),
         ({"apiVersion": "v1"}, "kind", "is missing"),
+        ({"apiVersion": "v1", "kind": ["Pod"]}, "kind", "must be a string"),
         (kube("Namespace", ""), "metadata.name", "is missing"),
     ],
 )

@@ -140,10 +140,12 @@ def _unsupported(kind: object, version: object, place: str) -> Problem:
     supported = ", ".join(f"{v} {k}" for k, v in _SUPPORTED.items())
     if not kind:
         return Problem(place, "kind", None, "is missing")
+    if not isinstance(kind, str):
+        return Problem(place, "kind", None, "must be a string")
     if kind in _SUPPORTED:
-        rule = f"must be {_SUPPORTED[str(kind)]} for a {kind}"
+        rule = f"must be {_SUPPORTED[kind]} for a {kind}"
         return Problem(place, "apiVersion", version or "", rule)
-    hint = nearest(str(kind), _SUPPORTED)
+    hint = nearest(kind, _SUPPORTED)
     meant = f", did you mean {hint}?" if hint else ""
     rule = f"is not used for networking{meant}; supported are {supported}, projectcalico.org/v3"
     return Problem(place, "kind", kind, rule)
