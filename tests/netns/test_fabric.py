@@ -114,6 +114,15 @@ def test_ttl_survives_the_fabric(fabric, ttl, seen):
         assert [packet[8] for packet in packets(opened["vm2-nic"].seen())] == [seen]
 
 
+def test_a_packet_that_expires_in_the_fabric_is_lost_in_silence(fabric):
+    view = network()
+    fabric.apply(view)
+    with wires(fabric, view) as opened:
+        opened["vm1-nic"].send(Packet(VM1, VM2, UDP), ttl=0)
+        assert packets(opened["vm1-nic"].fenced()) == []
+        assert packets(opened["vm2-nic"].seen()) == []
+
+
 @pytest.mark.parametrize("silent", [GATEWAY, UNUSED, A("10.10.0.2"), A("10.10.0.255")], ids=str)
 def test_addresses_that_never_answer(fabric, silent):
     view = network()

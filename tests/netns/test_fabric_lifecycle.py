@@ -90,10 +90,13 @@ def test_the_way_to_a_view_leaves_no_trace(fabric):
     straight = network(table=PODS)
     fabric.apply(straight)
     before = kernel_state(fabric)
-    for view in (network(5, PODS), network(table=PODS[1:]), network(table=PODS, off=(1, 3))):
+    two = replace(straight.nics[0], addresses=(TO_VM2.src, Addr.parse("10.10.0.40")))
+    more = replace(straight, nics=(two, *straight.nics[1:]))
+    fewer = network(table=PODS[1:])
+    for view in (network(5, PODS), fewer, network(table=PODS, off=(1, 3)), more):
         fabric.apply(view)
         fabric.apply(straight)
-        assert kernel_state(fabric) == before
+        assert kernel_state(fabric) == before, view
 
 
 def test_another_process_may_go_on(fabric):

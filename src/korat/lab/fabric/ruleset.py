@@ -5,6 +5,9 @@ no connections: what it does depends on the packet alone. The edge does keep the
 to a VM's own packets may come back in.
 
 The names in the text are sets, so that a reader sees the rule once and the network as its data.
+Each drop has a rule and a counter of its own, also where a later rule or the kernel would drop the
+packet anyway: ``nft list table ip fabric`` then tells why packets are lost. Nothing ever leaves the
+fabric itself, so that no ICMP error betrays it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -45,8 +48,7 @@ table ip fabric {{
 {_elements(_pairs(primaries))}\t}}
 \tchain prerouting {{
 \t\ttype filter hook prerouting priority raw; policy accept;
-\t\tmeta pkttype {{ broadcast, multicast }} counter drop comment "no broadcast, no multicast"
-\t\tip daddr {{ {unicast_only} }} counter drop comment "no multicast"
+\t\tip daddr {{ {unicast_only} }} counter drop comment "no multicast, no broadcast"
 \t\tip protocol != {{ {carried} }} counter drop comment "protocol"
 \t}}
 \tchain forward {{

@@ -36,6 +36,12 @@ _FABRIC_SETTINGS = {
     "net/ipv4/conf/default/send_redirects": 0,
     "net/ipv4/conf/default/proxy_arp": 1,
 }
+_VM_SETTINGS = {
+    "net/ipv4/ip_forward": 1,
+    # A new namespace takes these from the host; the lab must not depend on it.
+    "net/ipv4/conf/all/rp_filter": 0,
+    "net/ipv4/conf/default/rp_filter": 0,
+}
 _NO_IPV6 = {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
 
 _LOOPBACK = 1  # the index that lo has in every namespace
@@ -154,7 +160,7 @@ def ensure_vm(name: str) -> None:
     """Make a VM's namespace unless it is there; it forwards for its pods."""
     if not namespace.exists(name):
         namespace.create(name)
-    sysctl.write({"net/ipv4/ip_forward": 1}, name)
+    sysctl.write(_VM_SETTINGS, name)
 
 
 def sweep(lab: str) -> None:
@@ -165,7 +171,8 @@ def sweep(lab: str) -> None:
     names = Names(lab)
     fabrics = (name for name in namespace.names(names.prefix) if name.endswith("-fabric"))
     others = tuple(name.removesuffix("fabric") for name in fabrics if name != names.fabric)
-    for name in sorted(namespace.names(names.prefix), key=names.fabric.__eq__):
+    # The fabric goes last: as long as it is there, a shorter lab's sweep knows this one.
+    for name in sorted(namespace.names(names.prefix), key=lambda name: name == names.fabric):
         if not name.startswith(others):
             namespace.remove(name)
 
