@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Mapping
 
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
+from korat.core.model.kubernetes.profile import namespace_profile_name
+from korat.core.model.label import NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT
 from korat.core.model.policy import GlobalNetworkPolicy, GlobalPolicySpec, NetworkPolicy, Rule
 from korat.core.model.policy import Profile as ProfileResource
 from korat.core.net.address import Addr, Family, Prefix
@@ -15,17 +17,9 @@ from korat.core.net.port import protocol_number
 from korat.core.policy.entity import AddressSet, Endpoint, NamedPort, Policy, PolicyRule, Profile
 from korat.core.policy.outcome import Direction
 from korat.core.policy.rule import normal_rule
-from korat.core.policy.scope import (
-    NAMESPACE_LABEL,
-    ORCHESTRATOR_LABEL,
-    SERVICE_ACCOUNT_LABEL,
-    entity_scope,
-    policy_selector,
-)
+from korat.core.policy.scope import entity_scope, policy_selector
 
 DEFAULT_TIER = "default"
-#: The profile of a namespace, whose labels its network sets inherit.
-NAMESPACE_PROFILE = "kns."
 #: Kubernetes' limit of a label's value; Calico leaves longer account names out.
 LABEL_VALUE_MAX = 63
 
@@ -39,9 +33,9 @@ def endpoint_of(resource: WorkloadEndpoint, lent: ProfileLabels) -> Endpoint:
     by hand may lack them.
     """
     spec, namespace = resource.spec, resource.metadata.namespace
-    derived = {NAMESPACE_LABEL: namespace, ORCHESTRATOR_LABEL: spec.orchestrator}
+    derived = {NAMESPACE: namespace, ORCHESTRATOR: spec.orchestrator}
     if len(spec.service_account_name) <= LABEL_VALUE_MAX:
-        derived[SERVICE_ACCOUNT_LABEL] = spec.service_account_name
+        derived[SERVICE_ACCOUNT] = spec.service_account_name
     own = resource.metadata.labels | {key: value for key, value in derived.items() if value}
     return Endpoint(
         key=resource.key,
@@ -58,9 +52,9 @@ def endpoint_of(resource: WorkloadEndpoint, lent: ProfileLabels) -> Endpoint:
 def set_of(resource: NetworkSet | GlobalNetworkSet, lent: ProfileLabels) -> AddressSet:
     """A network set; one in a namespace has the namespace's label and inherits its labels."""
     own, namespace = dict(resource.metadata.labels), resource.metadata.namespace
-    parents = (NAMESPACE_PROFILE + namespace,) if namespace else ()
+    parents = (namespace_profile_name(namespace),) if namespace else ()
     if namespace:
-        own[NAMESPACE_LABEL] = namespace
+        own[NAMESPACE] = namespace
     nets = {Prefix.parse(text) for text in resource.spec.nets}
     return AddressSet(resource.key, tuple(sorted(nets)), _inherited(own, parents, lent))
 

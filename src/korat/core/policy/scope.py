@@ -8,14 +8,14 @@ Source: calico.md 3.7 (the syncer's v3 to v1 conversion).
 
 from dataclasses import dataclass
 
+from korat.core.model.label import (
+    NAMESPACE,
+    NAMESPACE_PREFIX,
+    SERVICE_ACCOUNT,
+    SERVICE_ACCOUNT_PREFIX,
+)
 from korat.core.model.policy import EntityRule, GlobalPolicySpec, PolicySpec, ServiceAccountMatch
 from korat.core.selector import Selector, conjunction, parse
-
-NAMESPACE_LABEL = "projectcalico.org/namespace"
-SERVICE_ACCOUNT_LABEL = "projectcalico.org/serviceaccount"
-ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
-NAMESPACE_PREFIX = "pcns."
-SERVICE_ACCOUNT_PREFIX = "pcsa."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +68,22 @@ def entity_scope(entity: EntityRule, namespace: str) -> Scope:
 
 
 def _in_namespace(namespace: str) -> Selector:
-    return parse(f"{NAMESPACE_LABEL} == {_quoted(namespace)}")
+    return parse(f"{NAMESPACE} == {_quoted(namespace)}")
 
 
 def _namespaces(text: str) -> Selector:
     selector = parse(text)
     if selector.is_global:
-        return parse(f"!has({NAMESPACE_LABEL})")
+        return parse(f"!has({NAMESPACE})")
     if selector.is_all:
-        return parse(f"has({NAMESPACE_LABEL})")
+        return parse(f"has({NAMESPACE})")
     return selector.prefixed(NAMESPACE_PREFIX)
 
 
 def _service_accounts(text: str) -> Selector:
     selector = parse(text)
     if selector.is_all:
-        return parse(f"has({SERVICE_ACCOUNT_LABEL})")
+        return parse(f"has({SERVICE_ACCOUNT})")
     return selector.prefixed(SERVICE_ACCOUNT_PREFIX)
 
 
@@ -91,7 +91,7 @@ def _accounts(accounts: ServiceAccountMatch) -> list[Selector]:
     parts: list[Selector] = []
     if accounts.names:
         names = ", ".join(_quoted(name) for name in accounts.names)
-        parts.append(parse(f"{SERVICE_ACCOUNT_LABEL} in {{ {names} }}"))
+        parts.append(parse(f"{SERVICE_ACCOUNT} in {{ {names} }}"))
     if accounts.selector:
         parts.append(_service_accounts(accounts.selector))
     return parts

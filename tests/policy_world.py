@@ -1,0 +1,140 @@
+"""Tiny builders for policy tests: a world of few words, and one judgement by all three engines."""
+
+from korat.core.model.endpoint import (
+    EndpointPort,
+    GlobalNetworkSet,
+    NetworkSet,
+    NetworkSetSpec,
+    WorkloadEndpoint,
+    WorkloadEndpointSpec,
+)
+from korat.core.model.policy import (
+    EntityRule,
+    GlobalNetworkPolicy,
+    GlobalPolicySpec,
+    NetworkPolicy,
+    PolicySpec,
+    Profile,
+    ProfileSpec,
+    Rule,
+    Tier,
+    TierSpec,
+)
+from korat.core.model.resource import Metadata
+from korat.core.net.address import Addr
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.evaluate import judge
+from korat.core.policy.match import Packet
+from korat.core.policy.outcome import Direction
+from korat.core.table.compile import compile_node
+from korat.core.table.sequence import Sequences, facts, run
+
+NODE = "here"
+
+
+def pod(name, *ips, namespace="red", account="", ports=(), profiles=None, node=NODE, **labels):
+    """A workload endpoint; ``ports`` are (name, protocol, number)."""
+    return WorkloadEndpoint(
+        metadata=Metadata(name=name, namespace=namespace, labels=labels),
+        spec=WorkloadEndpointSpec(
+            orchestrator="k8s",
+            node=node,
+            service_account_name=account,
+            ip_networks=tuple(ips),
+            profiles=(f"kns.{namespace}",) if profiles is None else tuple(profiles),
+            interface_name=f"cali-{name}",
+            ports=tuple(EndpointPort(name=n, protocol=p, port=number) for n, p, number in ports),
+        ),
+    )
+
+
+def profile(name, ingress=(), egress=(), **labels):
+    """A profile; its labels' dots are written as double underscores."""
+    lent = {key.replace("__", "."): value for key, value in labels.items()}
+    return Profile(
+        metadata=Metadata(name=name),
+        spec=ProfileSpec(ingress=tuple(ingress), egress=tuple(egress), labels_to_apply=lent),
+    )
+
+
+def open_namespace(name, **labels):
+    """The profile that Calico gives a namespace."""
+    lent = {"projectcalico__org/name": name} | labels
+    return profile(
+        f"kns.{name}", [allow()], [allow()], **{f"pcns__{key}": v for key, v in lent.items()}
+    )
+
+
+def tier(name, order=None, default="Deny"):
+    """A tier."""
+    return Tier(metadata=Metadata(name=name), spec=TierSpec(order=order, default_action=default))
+
+
+def policy(name="p", namespace="red", ingress=(), egress=(), **spec):
+    """A NetworkPolicy, or a GlobalNetworkPolicy when the namespace is empty."""
+    kind, shape = (
+        (NetworkPolicy, PolicySpec) if namespace else (GlobalNetworkPolicy, GlobalPolicySpec)
+    )
+    return kind(
+        metadata=Metadata(name=name, namespace=namespace),
+        spec=shape(ingress=tuple(ingress), egress=tuple(egress), **spec),
+    )
+
+
+def address_set(name, *nets, namespace="", **labels):
+    """A NetworkSet, or a GlobalNetworkSet when the namespace is empty."""
+    kind = NetworkSet if namespace else GlobalNetworkSet
+    return kind(
+        metadata=Metadata(name=name, namespace=namespace, labels=labels),
+        spec=NetworkSetSpec(nets=tuple(nets)),
+    )
+
+
+def rule(action, source=None, destination=None, **fields):
+    """A rule."""
+    return Rule(
+        action=action,
+        source=source or EntityRule(),
+        destination=destination or EntityRule(),
+        **fields,
+    )
+
+
+def allow(source=None, destination=None, **fields):
+    """An Allow rule."""
+    return rule("Allow", source, destination, **fields)
+
+
+def deny(source=None, destination=None, **fields):
+    """A Deny rule."""
+    return rule("Deny", source, destination, **fields)
+
+
+def who(**fields):
+    """One side of a rule; lists become tuples."""
+    return EntityRule(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+
+def packet(src, dst, protocol=6, a=40000, b=80):
+    """A packet; the two numbers are ports, or type and code for ICMP."""
+    icmp = protocol in (1, 58)
+    numbers = {"icmp_type": a, "icmp_code": b} if icmp else {"sport": a, "dport": b}
+    return Packet(Addr.parse(src), Addr.parse(dst), protocol, **numbers)
+
+
+def judged(resources, direction, sent):
+    """The outcome for a local workload, on which evaluator, sequence and table must agree."""
+    cluster = Cluster.build(resources)
+    assert cluster.problems == ()
+    ingress = direction is Direction.INGRESS
+    own, peer = (sent.dst, sent.src) if ingress else (sent.src, sent.dst)
+    endpoint = cluster.endpoint_at(own)
+    assert endpoint is not None
+    outcome = judge(cluster, endpoint, direction, sent).outcome
+    sequence = Sequences(cluster).of(endpoint, direction, sent.family)
+    assert run(sequence, facts(cluster, sequence, sent)) == outcome
+    lookups = compile_node(cluster, NODE).directions[sent.family, direction]
+    table = lookups.table(lookups.classes.class_of(peer), endpoint.interface)
+    assert table is not None
+    assert table.lookup(sent.protocol, *sent.numbers) == outcome
+    return outcome
