@@ -16,7 +16,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml tools/setup.sh
 	@touch $@
 
 lab: install ## bring the lab up with an example shop and show it working
-	@$(BIN)/korat lab demo --mode $(MODE) --nodes $(NODES)
+	@$(BIN)/korat lab demo --mode $(MODE) --nodes $(NODES) -f examples/shop.yaml --policies examples/policies.yaml
 
 down: install ## take the lab down again
 	@$(BIN)/korat lab down

@@ -67,16 +67,22 @@ def _heading(console: Console, words: str) -> None:
 
 
 def _explain(console: Console, lab: Session, probes: Sequence[Probe]) -> None:
-    """Why the first denied connection was denied."""
-    denied = next((p for p in probes if p.result == DENIED), None)
-    if denied is None:
+    """Why a denied connection was denied; of neighbours, when there are such."""
+    found = [p for p in probes if p.result == DENIED]
+    near = [p for p in found if _namespace(p.sender) == _namespace(p.receiver)]
+    if not found:
         return
+    denied = (near or found)[-1]
     question = _words(denied)
     _heading(console, f"korat policy explain {' '.join(question)}")
     objects = lab.client.read()
     cluster = Cluster.build(objects.by_key.values())
     asked = ask(objects, cluster, denied.sender, denied.receiver, denied.protocol, str(denied.port))
     console.print(explain_screen.drawn(asked, verdict(cluster, asked.packet), objects))
+
+
+def _namespace(pod: str) -> str:
+    return pod.partition("/")[0]
 
 
 def _words(probe: Probe) -> list[str]:
@@ -90,7 +96,7 @@ def _next_steps(console: Console, policy_files: Sequence[str]) -> None:
         ("korat lab status", "the VMs, the route table, the pods"),
         (
             f"korat delete -f {policy_files[0]}" if policy_files else "korat get pods -A",
-            "and probe",
+            "back to before",
         ),
         ("korat lab probe", "who talks to whom now"),
     ]

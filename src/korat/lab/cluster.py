@@ -5,6 +5,7 @@ environment; the controller is ``korat controllers run``. A child that ends is s
 cluster would.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -26,19 +27,15 @@ from korat.lab.cni_runtime import CniRuntime
 from korat.lab.kubelet import Kubelet, LabNode
 from korat.lab.process import Child
 from korat.lab.responder import Responder
-from korat.lab.state import LabPaths, Process
+from korat.lab.state import LabPaths, Process, store_environ
 from korat.ports import Store
 
 log = structlog.get_logger(__name__)
 
 CONTROLLER = "azure route controller"
 _RESTART_S = 1.0
+_HANDED_ON = ("FELIX_", "KORAT_LOG_FORMAT", "ROUTE_RECONCILIATION_PERIOD")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def store_environ(paths: LabPaths) -> dict[str, str]:
-    """How a program finds the lab's datastore, in Calico's words."""
-    return {"DATASTORE_TYPE": "sqlite", "KORAT_SQLITE_PATH": str(paths.store)}
 
 
 def cluster_environ(plan: Blueprint, paths: LabPaths, azure: Mapping[str, str]) -> dict[str, str]:
@@ -157,6 +154,8 @@ class LabCluster:
         self._children[role] = Child(role, command, environ, log_file, netns)
 
     def _environ(self, role: str) -> Iterator[tuple[str, str]]:
+        """What one child is told; the settings that ``lab up`` was given go on to it."""
+        yield from ((k, v) for k, v in os.environ.items() if k.startswith(_HANDED_ON))
         if role == CONTROLLER:
             yield from cluster_environ(self._plan, self._paths, self._azure).items()
             return

@@ -22,13 +22,19 @@ from korat.lab.blueprint import Blueprint, Options, Vm, blueprint
 from korat.lab.cloud import Cloud
 from korat.lab.cluster import LabCluster
 from korat.lab.responder import sctp_works
-from korat.lab.state import LabPaths, LabState, VmState, this_process, write_state
+from korat.lab.state import (
+    CONTENT,
+    FAILED,
+    READY,
+    STARTING,
+    LabPaths,
+    LabState,
+    VmState,
+    this_process,
+    write_state,
+)
 
 log = structlog.get_logger(__name__)
-
-#: What ``lab up`` writes when it is content; the end of the pipe without it ends the lab.
-CONTENT = b"content"
-STARTING, READY, FAILED = "starting", "ready", "failed"
 
 _READY_TIMEOUT_S = 60.0
 _LOOK_S = 0.05

@@ -6,8 +6,7 @@ from korat.drivers.store.client import Client
 from korat.drivers.store.open import open_store
 from korat.lab import probe, roster
 from korat.lab.arm_client import AzureStatus, azure_status
-from korat.lab.cluster import store_environ
-from korat.lab.state import LabPaths, LabState, read_state
+from korat.lab.state import LabPaths, LabState, read_state, store_environ
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,10 @@ from korat.core.errors import Invalid, NotFound, Problem
 ROOT = Path("/run/korat/lab")
 DEFAULT_NAME = "lab"
 
+STARTING, READY, FAILED = "starting", "ready", "failed"
+#: What ``lab up`` writes when it is content; a pipe that ends without it ends the lab.
+CONTENT = b"content"
+
 #: No dash, so that one lab's namespaces never begin with another lab's name.
 _NAME = re.compile(r"[a-z0-9]{1,16}")
 
@@ -111,6 +115,11 @@ class LabPaths:
     def namespace(self, what: str) -> str:
         """The name of one of the lab's network namespaces."""
         return f"korat-{self.name}-{what}"
+
+
+def store_environ(paths: LabPaths) -> dict[str, str]:
+    """How a program finds the lab's datastore, in Calico's words."""
+    return {"DATASTORE_TYPE": "sqlite", "KORAT_SQLITE_PATH": str(paths.store)}
 
 
 def read_state(paths: LabPaths) -> LabState:

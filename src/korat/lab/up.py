@@ -25,9 +25,17 @@ from korat.drivers.store.memory import MemoryStore
 from korat.drivers.store.open import open_store
 from korat.lab import preflight, sweep
 from korat.lab.blueprint import Options, blueprint
-from korat.lab.cluster import store_environ
-from korat.lab.daemon import CONTENT, FAILED, READY
-from korat.lab.state import ROOT, LabPaths, LabState, alive, read_state
+from korat.lab.state import (
+    CONTENT,
+    FAILED,
+    READY,
+    ROOT,
+    LabPaths,
+    LabState,
+    alive,
+    read_state,
+    store_environ,
+)
 
 _LOOK_S = 0.05
 _START_S = 90.0
