@@ -13,12 +13,13 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from korat.core.errors import Invalid, Problem, Unavailable
+from korat.core.errors import Invalid, Problem, Unavailable, Unsupported
 from korat.core.ipam.hostlocal import Owner, RangeSet, State, assign, range_sets
 from korat.core.net.address import Addr, Prefix
 
 DATA_DIR = "/var/lib/cni/networks"
 
+_TYPE = "host-local"
 _LAST = "last_reserved_ip."
 _LOCK = "lock"
 
@@ -130,8 +131,9 @@ class HostLocal:
             Invalid: the configuration or a requested address is wrong.
             Unavailable: no address is free, or the node has no pod CIDR yet.
             Conflict: a requested address is another's.
+            Unsupported: the configuration wants another IPAM.
         """
-        sets = range_sets(ipam, self._pod_cidrs())
+        sets = self._sets(ipam)
         return self._files(network, ipam).assign(sets, owner, requested, heir_of)
 
     def release(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
@@ -148,8 +150,17 @@ class HostLocal:
         Raises:
             Invalid: the configuration is wrong.
             Unavailable: the node has no pod CIDR yet.
+            Unsupported: the configuration wants another IPAM.
         """
-        range_sets(ipam, self._pod_cidrs())
+        self._sets(ipam)
+
+    def _sets(self, ipam: Mapping[str, object]) -> tuple[RangeSet, ...]:
+        if ipam.get("type", _TYPE) != _TYPE:
+            raise Unsupported(
+                f"ipam.type {ipam['type']!r} is not supported by this node",
+                f"set it to {_TYPE} in the CNI network configuration",
+            )
+        return range_sets(ipam, self._pod_cidrs())
 
     def _files(self, network: str, ipam: Mapping[str, object]) -> Reservations:
         data_dir = ipam.get("dataDir") or DATA_DIR

@@ -9,7 +9,7 @@ import pytest
 
 from cni_world import names
 from korat.agent.hostlocal import HostLocal, Reservations
-from korat.core.errors import Invalid, Unavailable
+from korat.core.errors import Invalid, Unavailable, Unsupported
 from korat.core.ipam.hostlocal import Owner, range_sets
 from korat.core.net.address import Addr, Prefix
 
@@ -37,6 +37,22 @@ def test_asking_again_release_and_the_next_one(tmp_path):
     assert files.release(owner(1)) == ()
     assert files.assign(SETS, owner(2)) == (Addr.parse("10.0.0.3"),)
     assert files.held() == {Addr.parse("10.0.0.3"): owner(2)}
+
+
+def test_asking_again_does_not_disturb_the_order(tmp_path):
+    files = Reservations("net", str(tmp_path))
+    files.assign(SETS, owner(1))
+    files.assign(SETS, owner(2))
+    files.assign(SETS, owner(1))
+    files.release(owner(2))
+    assert files.assign(SETS, owner(3)) == (Addr.parse("10.0.0.4"),)
+
+
+def test_another_ipam_is_refused(tmp_path):
+    ipam = {"type": "calico-ipam", "subnet": "10.0.0.0/28", "dataDir": str(tmp_path)}
+    for ask in (lambda i: i.check(ipam), lambda i: i.assign("net", ipam, owner(1))):
+        with pytest.raises(Unsupported, match="calico-ipam"):
+            ask(HostLocal(list))
 
 
 def test_heir_keeps_the_address_and_the_old_ones_release_does_nothing(tmp_path):
