@@ -34,13 +34,23 @@ class Site:
     """A running ARM, a client of it, and what korat would read in azure.json."""
 
     server: ArmServer
-    model: Model
     client: NetworkManagementClient
     config: CloudConfig
 
     @property
+    def model(self) -> Model:
+        return self.server.arm.model
+
+    @property
     def faults(self) -> Faults:
         return self.server.arm.faults
+
+    def reset(self, model: Model) -> None:
+        """Another subscription behind the same endpoint: starting servers is what takes time."""
+        self.server.arm.model = model
+        self.server.arm.faults = Faults()
+        self.server.arm.style = Style()
+        self.server.arm.journal.clear()
 
     def writes(self) -> list[tuple[str, str]]:
         return [entry for entry in self.server.arm.journal if entry[0] != "GET"]
@@ -100,7 +110,7 @@ def running_site(directory: Path, model: Model) -> Iterator[Site]:
                 credential, SUBSCRIPTION, base_url=server.url, credential_scopes=[AUDIENCE]
             )
             with client:
-                yield Site(server, model, client, parse(cloud_config(server.url), "azure.json"))
+                yield Site(server, client, parse(cloud_config(server.url), "azure.json"))
 
 
 def put_node(store: Store, name: str, address: str, *pod_cidrs: str) -> None:

@@ -161,7 +161,7 @@ class Arm:
 
     def _poll(self, target: Target, request: Request) -> Answer:
         operation = self._operations.find(target.child)
-        waiting = {"Retry-After": self.style.retry_after}
+        waiting = self.style.waiting
         over = operation.poll()
         if target.child_kind == "operations":
             return Answer(200, status_body(operation, over=over), {} if over else waiting)
@@ -180,7 +180,7 @@ class Arm:
         version = f"api-version={request.query['api-version']}"
         location = f"{root}/locations/{place}/operationResults/{operation.id}?{version}"
         status = f"{root}/locations/{place}/operations/{operation.id}?{version}"
-        headers = {"Retry-After": self.style.retry_after}
+        headers = self.style.waiting
         if form is not Form.ASYNC:
             headers["Location"] = location
         if form is not Form.LOCATION:

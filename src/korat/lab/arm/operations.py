@@ -33,14 +33,22 @@ class Form(Enum):
 class Style:
     """The forms of PUT, DELETE and POST, and how long an operation seems to take.
 
-    ``retry_after`` is the header of unfinished answers; SDKs take "0" for absent and wait 30 s.
+    ``retry_after_ms`` is how long a client shall wait between looks. Azure itself says whole
+    seconds; SDKs take 0 for absent and wait 30 s.
     """
 
     put: Form = Form.ASYNC
     delete: Form = Form.BOTH
     post: Form = Form.LOCATION
     polls: int = 0
-    retry_after: str = "1"
+    retry_after_ms: int = 1000
+
+    @property
+    def waiting(self) -> dict[str, str]:
+        """The header of an unfinished answer; ``Retry-After`` itself cannot say less than 1 s."""
+        if self.retry_after_ms % 1000:
+            return {"x-ms-retry-after-ms": str(self.retry_after_ms)}
+        return {"Retry-After": str(self.retry_after_ms // 1000)}
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ class ArmServer:
         self._ports = ports or Ports()
         self._ready = threading.Event()
         self._servers: tuple[_Server, ...] = ()
-        self._sockets: tuple[socket.socket, ...] = ()
+        self._sockets: list[socket.socket] = []
         self._thread: threading.Thread | None = None
         self.certificate_file = directory / "arm-certificate.pem"
 
@@ -85,7 +85,8 @@ class ArmServer:
         """
         now = dt.datetime.now(dt.UTC)  # noqa: TID251  the certificate starts now
         certificate, key = write_certificate(self._directory, now)
-        self._sockets = (_listen(self._ports.arm), _listen(self._ports.identity))
+        for port in (self._ports.arm, self._ports.identity):
+            self._sockets.append(self._listen(port))
         self._servers = (
             _Server(_config(create_app(self.arm), certificate, key)),
             _Server(_config(create_identity_app(self.token))),
@@ -107,6 +108,7 @@ class ArmServer:
             self._thread.join(START_S)
         for listener in self._sockets:
             listener.close()
+        self._servers, self._sockets, self._thread = (), [], None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -120,6 +122,19 @@ class ArmServer:
             await asyncio.gather(*(server.serve(sockets=[sock]) for server, sock in pairs))
 
         asyncio.run(both())
+
+    def _listen(self, port: int) -> socket.socket:
+        # asyncio switches Nagle's delay off only where the protocol number is spelled out.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            listener.close()
+            self.stop()
+            what = f"port {port} of {HOST} is taken: {error.strerror}"
+            raise Unavailable(what, "choose another") from error
+        return listener
 
     def _port(self, index: int) -> int:
         port: int = self._sockets[index].getsockname()[1]
@@ -163,15 +178,3 @@ def _config(
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
-
-
-def _listen(port: int) -> socket.socket:
-    # asyncio switches Nagle's delay off only where the protocol number is spelled out.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-    except OSError as error:
-        listener.close()
-        raise Unavailable(f"port {port} of {HOST} is taken: {error}", "choose another") from error
-    return listener

@@ -91,8 +91,10 @@ def test_a_right_network_needs_nothing():
                 _route("vm1", "10.10.128.0/24", "10.10.0.9"),
                 _route("vm2", "10.10.129.0/24", "10.10.0.5"),
             ),
-            "~ change route vm1: 10.10.128.0/24 -> 10.10.0.4"
-            " (was vm1: 10.10.128.0/24 -> 10.10.0.9)",
+            (
+                "~ change route vm1: 10.10.128.0/24 -> 10.10.0.4"
+                " (was vm1: 10.10.128.0/24 -> 10.10.0.9)"
+            ),
         ),
         (
             replace(DONE, subnets=(SUBNET,)),
