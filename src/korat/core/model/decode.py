@@ -53,30 +53,42 @@ def decode(raw: object, where: str = "") -> Resource:
     Raises:
         Invalid: it is not such an object; holds every fault.
     """
+    resource, problems = examine(raw, where)
+    if resource is None or problems:
+        raise Invalid(problems)
+    return resource
+
+
+def examine(raw: object, where: str = "") -> tuple[Resource | None, list[Problem]]:
+    """What ``decode`` would read, and its faults.
+
+    With faults that leave the rest readable (unknown fields, a missing name) the rest is given
+    too, so that its own faults can be told at the same time.
+    """
     if not isinstance(raw, Mapping):
-        raise Invalid([Problem(where, "", raw, "an object must be a mapping")])
+        return None, [Problem(where, "", raw, "an object must be a mapping")]
     place = title(raw, where)
     kind, problems = _kind(raw, place)
     if kind is None:
-        raise Invalid(problems)
-    cleaned = _Walk(place, problems).clean(raw, _INFO[kind.name], "")
-    problems.extend(_identity(cleaned, kind, place))
-    if problems:
-        raise Invalid(problems)
-    return convert(_placed(cleaned, kind), kind.struct, place)
+        return None, problems
+    walk = _Walk(place)
+    cleaned = walk.clean(raw, _INFO[kind.name], "")
+    problems += walk.problems
+    problems += _identity(cleaned, kind, place)
+    if not walk.readable:
+        return None, problems
+    resource, late = _converted(_placed(cleaned, kind), kind.struct, place)
+    return resource, problems + late
 
 
-def decode_part(raw: object, struct: type[S], where: str) -> S:
-    """Read a value of any struct of the model, with the same care.
-
-    Raises:
-        Invalid: holds every fault.
-    """
-    problems: list[Problem] = []
-    cleaned = _Walk(where, problems).clean(raw, inspect.type_info(struct), "")
-    if problems:
-        raise Invalid(problems)
-    return convert(cleaned, struct, where)
+def examine_part(raw: object, struct: type[S], where: str) -> tuple[S | None, list[Problem]]:
+    """A value of any struct of the model and its faults, with the same care."""
+    walk = _Walk(where)
+    cleaned = walk.clean(raw, inspect.type_info(struct), "")
+    if not walk.readable:
+        return None, walk.problems
+    value, late = _converted(cleaned, struct, where)
+    return value, walk.problems + late
 
 
 def title(raw: Mapping[str, object], where: str = "") -> str:
@@ -86,18 +98,6 @@ def title(raw: Mapping[str, object], where: str = "") -> str:
     name = "/".join(str(fields[key]) for key in ("namespace", "name") if fields.get(key))
     words = f"{raw.get('kind') or 'object'} {name}".strip()
     return f"{where}: {words}" if where else words
-
-
-def convert(raw: object, struct: type[S], where: str) -> S:
-    """The struct of a value that was walked.
-
-    Raises:
-        Invalid: msgspec still refuses it, a number out of its range for instance.
-    """
-    try:
-        return msgspec.convert(raw, struct)
-    except msgspec.ValidationError as error:
-        raise Invalid([Problem(where, "", None, str(error))]) from error
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -123,6 +123,14 @@ def _kind(raw: Mapping[str, object], place: str) -> tuple[Kind | None, list[Prob
     return kind, [Problem(place, "apiVersion", version or "", rule)]
 
 
+def _converted(raw: object, struct: type[S], place: str) -> tuple[S | None, list[Problem]]:
+    """The struct of a value that was walked; msgspec may still refuse it, in its own words."""
+    try:
+        return msgspec.convert(raw, struct), []
+    except msgspec.ValidationError as error:
+        return None, [Problem(place, "", None, str(error))]
+
+
 def _identity(cleaned: object, kind: Kind, place: str) -> list[Problem]:
     metadata = cleaned.get("metadata") if isinstance(cleaned, dict) else None
     fields = metadata if isinstance(metadata, dict) else {}
@@ -142,8 +150,7 @@ def _placed(cleaned: object, kind: Kind) -> object:
     """The object with Kubernetes' default namespace where the user left it out."""
     if not isinstance(cleaned, dict) or not kind.namespaced:
         return cleaned
-    metadata = cleaned["metadata"]
-    return {**cleaned, "metadata": {"namespace": "default", **metadata}}
+    return {**cleaned, "metadata": {"namespace": "default", **cleaned.get("metadata", {})}}
 
 
 def _meant(hint: str) -> str:
@@ -151,11 +158,15 @@ def _meant(hint: str) -> str:
 
 
 class _Walk:
-    """One walk over a raw value; collects problems and drops nulls and what korat ignores."""
+    """One walk over a raw value; collects problems and drops nulls and what korat ignores.
 
-    def __init__(self, place: str, problems: list[Problem]) -> None:
+    ``readable`` says whether what is left still has the struct's form.
+    """
+
+    def __init__(self, place: str) -> None:
         self._place = place
-        self._problems = problems
+        self.problems: list[Problem] = []
+        self.readable = True
 
     def clean(self, raw: object, expected: inspect.Type, path: str) -> object:
         """The value without what is dropped; a part that is wrong is reported and left as is."""
@@ -176,11 +187,12 @@ class _Walk:
 
     def _refuse(self, path: str, value: object, rule: str) -> None:
         """Note a fault; a list or mapping is named and not shown, it may be long."""
+        self.readable = False
         if isinstance(value, Mapping | list | tuple):
             kind = "mapping" if isinstance(value, Mapping) else "list"
-            self._problems.append(Problem(self._place, path, None, f"{rule}, not a {kind}"))
+            self.problems.append(Problem(self._place, path, None, f"{rule}, not a {kind}"))
         else:
-            self._problems.append(Problem(self._place, path, value, rule))
+            self.problems.append(Problem(self._place, path, value, rule))
 
     def _union(self, raw: object, expected: inspect.UnionType, path: str) -> object:
         choices = [t for t in expected.types if not isinstance(t, inspect.NoneType)]
@@ -260,7 +272,8 @@ class _Walk:
     def _unknown(self, key: str, here: str, struct: type, known: Iterable[str]) -> None:
         if issubclass(struct, Open) or (struct is Metadata and key in _DROPPED):
             return
-        self._refuse(here, None, f"unknown field{_meant(nearest(key, known))}")
+        rule = f"unknown field{_meant(nearest(key, known))}"
+        self.problems.append(Problem(self._place, here, None, rule))
 
 
 def _is_scalar(raw: object, expected: inspect.Type) -> bool:

@@ -3,7 +3,8 @@
 import pytest
 
 from korat.core.errors import Invalid
-from korat.core.model.decode import decode, decode_part, nearest
+from korat.core.model.decode import decode, examine_part, nearest
+from korat.core.model.kubernetes import decode_any
 from korat.core.model.pod import Container
 from korat.core.model.policy import NetworkPolicy
 
@@ -106,9 +107,25 @@ def test_a_problem_says_where_the_object_stands():
 
 
 def test_parts_are_read_with_the_same_care():
-    assert decode_part({"name": "c"}, Container, "here") == Container(name="c")
-    with pytest.raises(Invalid, match="here: ports 5: must be a list"):
-        decode_part({"ports": 5}, Container, "here")
+    assert examine_part({"name": "c"}, Container, "here") == (Container(name="c"), [])
+    value, problems = examine_part({"ports": 5}, Container, "here")
+    assert value is None
+    assert [str(problem) for problem in problems] == ["here: ports 5: must be a list"]
+
+
+def test_an_unknown_field_does_not_hide_the_other_faults():
+    spec = {"ordr": 5, "selector": "a ==", "ingress": [{"action": "Alow", "protcol": "TCP"}]}
+    with pytest.raises(Invalid) as caught:
+        decode_any(obj(apiVersion=V3, metadata={"labels": {"a": "b c"}}, spec=spec), "f.yaml")
+    assert [p.field for p in caught.value.problems] == [
+        "spec.ordr",
+        "spec.ingress[0].protcol",
+        "metadata.name",
+        "metadata.labels.a",
+        "spec.ingress[0].action",
+        "spec.selector",
+    ]
+    assert {p.where for p in caught.value.problems} == {"f.yaml: NetworkPolicy"}
 
 
 @pytest.mark.parametrize(

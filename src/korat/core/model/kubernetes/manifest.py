@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from korat.core.errors import Invalid, Problem
-from korat.core.model.decode import decode, decode_part, nearest, title
+from korat.core.model.decode import decode, examine, examine_part, nearest, title
 from korat.core.model.default import apply
 from korat.core.model.kubernetes.fault import policy_faults
 from korat.core.model.kubernetes.policy import PREFIX, KubePolicy, to_calico
@@ -85,29 +85,34 @@ def _typed(item: object, parent: Mapping[str, object]) -> object:
 
 
 def _read(raw: Mapping[str, object], where: str) -> list[Resource]:
-    version = raw.get("apiVersion")
+    version, place = raw.get("apiVersion"), title(raw, where)
     if isinstance(version, str) and version and not version.startswith(_CALICO):
-        read = _convert(raw, where)
-    else:
-        read = [_own(decode(raw, where), where)]
-    resources = [apply(each) for each in read]
-    problems = [
-        replace(fault, where=f"{where}: {fault.where}") if where else fault
-        for each in resources
-        for fault in validate(each)
-    ]
-    if problems:
+        return [_checked(each, [], place) for each in _convert(raw, where)]
+    resource, problems = examine(raw, where)
+    if resource is None:
         raise Invalid(problems)
-    return resources
+    return [_checked(_own(resource, place), problems, place)]
 
 
-def _own(resource: Resource, where: str) -> Resource:
+def _checked(resource: Resource, problems: list[Problem], place: str) -> Resource:
+    """The object with its defaults, unless it has faults; ``problems`` are those known already.
+
+    Faults are told of the object as its author named it.
+    """
+    filled = apply(resource)
+    told = {problem.field for problem in problems}
+    faults = [replace(each, where=place) for each in validate(filled) if each.field not in told]
+    if problems or faults:
+        raise Invalid(problems + faults)
+    return filled
+
+
+def _own(resource: Resource, place: str) -> Resource:
     """Calico keeps what Kubernetes owns under names that users may not take."""
     name = resource.metadata.name
     if isinstance(resource, NetworkPolicy) and name.startswith(PREFIX):
         rule = "kubernetes network policies must be managed through the kubernetes API"
         remedy = "apply it as a networking.k8s.io/v1 NetworkPolicy"
-        place = f"{where}: {resource.title}" if where else resource.title
         raise Invalid([Problem(place, "metadata.name", name, f"{rule}; {remedy}")])
     return resource
 
@@ -152,10 +157,11 @@ def _unsupported(kind: object, version: object, place: str) -> Problem:
 
 
 def _policy(raw: Mapping[str, object], place: str) -> Resource:
-    policy = decode_part(raw, KubePolicy, place)
-    faults = policy_faults(policy, place)
-    if faults:
-        raise Invalid(faults)
+    policy, problems = examine_part(raw, KubePolicy, place)
+    if policy is not None:
+        problems += policy_faults(policy, place)
+    if policy is None or problems:
+        raise Invalid(problems)
     return to_calico(policy)
 
 
@@ -171,9 +177,11 @@ def _account(raw: Mapping[str, object], place: str) -> Resource:
 
 def _metadata(raw: Mapping[str, object], place: str) -> Metadata:
     """The metadata of an object of which nothing else matters."""
-    own = decode_part(raw, KubeObject, place)
-    faults = Faults(place)
-    metadata(faults, own)
-    if faults.found:
-        raise Invalid(faults.found)
+    own, problems = examine_part(raw, KubeObject, place)
+    if own is not None:
+        faults = Faults(place)
+        metadata(faults, own)
+        problems += faults.found
+    if own is None or problems:
+        raise Invalid(problems)
     return own.metadata
