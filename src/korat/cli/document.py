@@ -45,7 +45,11 @@ class Document:
 
     def place(self, path: str = "") -> str:
         """``shop.yaml:12`` for the field at this path, or for the nearest one above it."""
-        return f"{self.file}:{_line_of(self.node, path) if self.node else self.line}"
+        return f"{self.file}:{self.line_at(path)}"
+
+    def line_at(self, path: str) -> int:
+        """The line of the field at this path, or of the nearest one above it."""
+        return _line_of(self.node, path) if self.node else self.line
 
 
 def documents(text: str, file: str) -> list[Document]:

@@ -7,7 +7,7 @@
 | a defect                        | one line, how to see more     | 1         |
 | wrong usage                     | what is wrong, where help is  | 2         |
 | interrupted                     |                               | 130       |
-| nobody reads the output any more|                               | 141       |
+| nobody reads the output         |                               | 1         |
 """
 
 import os
@@ -91,7 +91,7 @@ def _failure(error: Exception) -> int:
         case BrokenPipeError():
             # the interpreter flushes once more at exit, and would complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141
+            return 1
         case TyperException():
             return _usage(error)
         case KoratError():

@@ -22,7 +22,6 @@ from korat.core.model.validate import on_azure, validate
 
 MAX_BYTES = 32 * 1024 * 1024
 SUFFIXES = (".yaml", ".yml", ".json")
-CALICO = "projectcalico.org/v3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,6 @@ class Item:
 
     kind: str
     place: str
-    calico: bool
     resources: tuple[Resource, ...]
 
 
@@ -43,21 +41,28 @@ class _Source:
     path: str
     raw: object
 
-    def problem(self, found: Problem) -> Problem:
-        """The problem with file, line and, where there are several, the document's number."""
-        field = f"{self.path}.{found.field}" if self.path and found.field else found.field
-        where = ": ".join(part for part in (self.place(field or self.path), found.where) if part)
-        return replace_where(found, where)
+    def located(self, found: Iterable[Problem]) -> list[Problem]:
+        """The problems with file, line and, where there are several, the document's number."""
+        placed = [(self._path(problem.field), problem) for problem in found]
+        placed.sort(key=lambda each: self.document.line_at(each[0]))
+        return [
+            Problem(
+                ": ".join(part for part in (self.place(path), problem.where) if part),
+                path if problem.field else "",
+                problem.value,
+                problem.rule,
+            )
+            for path, problem in placed
+        ]
+
+    def _path(self, field: str) -> str:
+        """A field's path from the top of the document."""
+        return ".".join(part for part in (self.path, field) if part)
 
     def place(self, field: str = "") -> str:
         """``shop.yaml:12`` or ``shop.yaml:12 (document 3)``."""
         number = self.document.number
         return self.document.place(field) + (f" (document {number})" if number > 1 else "")
-
-
-def replace_where(problem: Problem, where: str) -> Problem:
-    """The same problem, seen from elsewhere."""
-    return Problem(where, problem.field, problem.value, problem.rule)
 
 
 def read(sources: Sequence[str], namespace: str = "", *, recursive: bool = False) -> list[Item]:
@@ -102,7 +107,7 @@ def _items(file: str, namespace: str, problems: list[Problem]) -> list[Item]:
             try:
                 items.append(_item(source, namespace))
             except Invalid as error:
-                problems += [source.problem(found) for found in error.problems]
+                problems += source.located(error.problems)
     except Invalid as error:
         problems += error.problems
     return items
@@ -184,7 +189,7 @@ def _item(source: _Source, namespace: str) -> Item:
     if problems:
         raise Invalid(problems)
     kind = str(raw.get("kind"))
-    return Item(kind, source.place(), raw.get("apiVersion") == CALICO, resources)
+    return Item(kind, source.place(), resources)
 
 
 def _placed(raw: dict[str, Any], namespace: str) -> dict[str, Any]:
@@ -215,7 +220,7 @@ def _distinct(items: Iterable[Item]) -> list[Item]:
                 rule = f"stands twice with different content, first at {place}"
                 problems.append(Problem(f"{item.place}: {resource.title}", "", None, rule))
         if fresh:
-            kept.append(Item(item.kind, item.place, item.calico, tuple(fresh)))
+            kept.append(Item(item.kind, item.place, tuple(fresh)))
     if problems:
         raise Invalid(problems)
     return kept

@@ -105,7 +105,7 @@ def _pod(objects: Objects, cluster: Cluster, word: str) -> Side:
     namespace, _, pod = word.partition("/")
     if Key("Pod", namespace, pod) in objects.by_key:
         raise NotFound(f"pod {word} has no address yet; its node has not started it")
-    near = difflib.get_close_matches(word, sorted(names), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(word, sorted(names), n=3, cutoff=0.75)
     meant = f"did you mean {', '.join(near)}?" if near else "korat get wep -A lists those there are"
     raise NotFound(f"there is no pod {word}", meant)
 

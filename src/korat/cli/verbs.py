@@ -137,10 +137,11 @@ def _named(
     items, errors = [], []
     for name in names:
         key = key_named(kind, name, namespace)
+        refuse_kubernetes("delete", key)
         found = there.get(key)
         if found is not None:
             bare = replace(found, metadata=replace(found.metadata, resource_version=""))
-            items.append(Item(kind.name, "", calico=True, resources=(bare,)))
+            items.append(Item(kind.name, "", (bare,)))
         elif not tolerant:
             errors.append(missing(key))
     if errors:
@@ -154,10 +155,10 @@ def _run(client: Client, verb: Verb, items: Sequence[Item], *, tolerant: bool = 
     Raises:
         KoratError: nothing or not everything was done.
     """
+    if not items:
+        return
     resources = [resource for item in items for resource in item.resources]
     try:
-        for item in items:
-            _refuse_foreign(verb, item)
         batch = prepare(client, verb, resources, tolerant=tolerant)
     except Refused as error:
         raise _refusal(verb, _single_kind(items), len(items), error.errors) from error
@@ -169,13 +170,6 @@ def _run(client: Client, verb: Verb, items: Sequence[Item], *, tolerant: bool = 
     for note in outcome.notes:
         say(note)
     _report(verb, items, outcome)
-
-
-def _refuse_foreign(verb: Verb, item: Item) -> None:
-    """Refuse Calico objects that stand for Kubernetes' own."""
-    if item.calico:
-        for resource in item.resources:
-            refuse_kubernetes(verb.value, resource.key)
 
 
 def _report(verb: Verb, items: Sequence[Item], outcome: Outcome) -> None:

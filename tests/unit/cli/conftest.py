@@ -1,4 +1,5 @@
 import pytest
+
 from cli_driver import Korat
 
 

@@ -1,5 +1,6 @@
 """Text to documents: what is read, and every trap with its words."""
 
+import contextlib
 import time
 
 import pytest
@@ -20,7 +21,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     ("text", "expected"),
     [
         pytest.param("a: 1\n", [{"a": 1}], id="one"),
-        pytest.param("---\n---\na: 1\n---\n# nothing\n---\nb: 2\n", [{"a": 1}, {"b": 2}], id="many"),
+        pytest.param("---\n---\na: 1\n---\n# no\n---\nb: 2\n", [{"a": 1}, {"b": 2}], id="many"),
         pytest.param("", [], id="empty"),
         pytest.param("# only a comment\n", [], id="comment"),
         pytest.param('{"a": 1}\n{"b": [1, 2.5]}', [{"a": 1}, {"b": [1, 2.5]}], id="json"),
@@ -44,24 +45,24 @@ def test_reads(text, expected):
     [
         ("a: 1\na: 2\n", "f.yaml:2: a stands twice in one mapping, first in line 1"),
         ('{"b": {"c": 1,\n"c": 2}}', "f.yaml:1: c stands twice in one object"),
-        ("x:\n\ty: 1\n", "f.yaml:2: is not YAML: found character that cannot start any token; "
-         "indent with spaces, not tabs"),
+        ("x:\n\ty: 1\n", ("f.yaml:2: is not YAML: found character that cannot start any token; "
+         "indent with spaces, not tabs")),
         ("a: [1\nb: 2", "f.yaml:2: is not YAML: did not find expected ',' or ']'"),
         ("a: *b\n", "f.yaml:1: is not YAML: found undefined alias"),
-        ("a: !!python/name:os.system x", "f.yaml:1: is not YAML: could not determine a constructor "
-         "for the tag 'tag:yaml.org,2002:python/name:os.system'"),
+        ("a: !!python/name:os.system x", ("f.yaml:1: is not YAML: could not determine a "
+         "constructor for the tag 'tag:yaml.org,2002:python/name:os.system'")),
         ("? [a]\n: b\n", "f.yaml:1: a key must be a plain word"),
-        ("on: x\n", 'f.yaml:1: a key: on is a boolean to YAML, but text is due; write it in quotes: '
-         '"on"'),
-        ("labels: {a: ok,\n  b: no}\n", "f.yaml:2: labels.b: no is a boolean to YAML, but text is "
-         'due; write it in quotes: "no"'),
-        ("labels: {v: 1.10}\n", "f.yaml:1: labels.v: 1.10 is a number to YAML, but text is due; "
-         'write it in quotes: "1.10"'),
-        ("metadata: {name: 5}\n", 'f.yaml:1: name: 5 is a number to YAML, but text is due; write it '
-         'in quotes: "5"'),
+        ("on: x\n", ('f.yaml:1: a key: on is a boolean to YAML, but text is due; write it in '
+         'quotes: "on"')),
+        ("labels: {a: ok,\n  b: no}\n", ("f.yaml:2: labels.b: no is a boolean to YAML, but text is "
+         'due; write it in quotes: "no"')),
+        ("labels: {v: 1.10}\n", ("f.yaml:1: labels.v: 1.10 is a number to YAML, but text is due; "
+         'write it in quotes: "1.10"')),
+        ("metadata: {name: 5}\n", ('f.yaml:1: name: 5 is a number to YAML, but text is due; write '
+         'it in quotes: "5"')),
         (BOMB, "f.yaml:1: grows to more than 500000 values when its aliases are written out"),
-        ("a: &a [*a]\n", "f.yaml:1: grows to more than 500000 values when its aliases are written "
-         "out"),
+        ("a: &a [*a]\n", ("f.yaml:1: grows to more than 500000 values when its aliases are written "
+         "out")),
         ("[" * 100_000, "f.yaml:1: is nested more than 64 levels deep"),
         ("- " * 5_000 + "x", "f.yaml:1: is nested more than 64 levels deep"),
         ('{"a":' * 100_000, "f.yaml:1: is nested more than 64 levels deep"),
@@ -93,12 +94,12 @@ def test_a_field_has_a_line(path, line):
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text("abcny-./~1", min_size=1, max_size=4), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text("abcny-./~1", min_size=1, max_size=4), inner, max_size=4)
+    ),
     max_leaves=12,
 )
-
-
 
 
 @given(st.dictionaries(st.text("abc-./", min_size=1, max_size=4), VALUES, min_size=1, max_size=4))
@@ -108,7 +109,5 @@ def test_what_is_written_is_read_again(value):
 
 @given(st.text(st.characters(codec="utf-8"), max_size=200))
 def test_any_text_is_read_or_refused(text):
-    try:
-        documents(text, "f.yaml")
-    except Invalid as error:
-        assert error.problems
+    with contextlib.suppress(Invalid):
+        assert all(document.line >= 1 for document in documents(text, "f.yaml"))
