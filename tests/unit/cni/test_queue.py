@@ -65,6 +65,7 @@ def test_agent_that_comes_up_meanwhile_is_asked_once_more(tmp_path, reply, kept)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "agent.sock"))
         listener.listen()
+        listener.settimeout(5)
 
         def agent():
             for answer in (b"", reply):
@@ -87,6 +88,7 @@ def test_answer_that_is_not_the_agents_is_an_error(tmp_path, reply):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "agent.sock"))
         listener.listen()
+        listener.settimeout(5)
 
         def agent():
             link, _ = listener.accept()
