@@ -298,6 +298,20 @@ def test_get_prints_tables(korat):
     ok(korat("get", "profile"), "NAME\nprojectcalico-default-allow\n")
 
 
+def test_get_what_files_name(korat):
+    path = korat.file("a.yaml", f"{NAMESPACE}---\n{policy('a')}---\n{TIER}")
+    korat("apply", "-f", path)
+    expected = "NAME\nkns.shop\n\nNAMESPACE   NAME   TIER\nshop        a      default\n\n"
+    ok(korat("get", "-f", path), f"{expected}NAME   ORDER\nt      5\n")
+    shown = json.loads(korat("get", "-f", path, "-o", "json").out)
+    assert [value["kind"] for value in shown] == ["Profile", "NetworkPolicy", "Tier"]
+    assert yaml.safe_load(korat("get", "-f", path, "-o", "yaml").out) == shown
+    failed(
+        korat("get", "-f", "/no.yaml"),
+        "failed to execute command: /no.yaml: cannot be read: no such file or directory",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from korat.cli import option
 from korat.cli.connect import connect
-from korat.cli.manifest import read
+from korat.cli.manifest import read_items
 from korat.cli.screen import columns, emit, one_of, put
 from korat.cli.target import key_named, kind_named
 from korat.core.errors import Invalid, KoratError, Problem
@@ -51,7 +51,7 @@ def get(  # noqa: PLR0913  # calicoctl's options
     if not output.startswith(_CUSTOM):
         one_of(output, _OUTPUTS)
     if files:
-        items = read(files, namespace, recursive=recursive)
+        items = read_items(files, namespace, recursive=recursive, skip_empty=False)
         keys = [resource.key for item in items for resource in item.resources]
         found = _at(connect(config).read(), keys)
         _show_files(found, output, export=export)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from korat.cli.document import Document, documents
-from korat.core.errors import Invalid, Problem
+from korat.core.errors import Invalid, KoratError, Problem
 from korat.core.model.codec import dump
 from korat.core.model.default import apply as fill
 from korat.core.model.key import Key
@@ -81,6 +81,31 @@ def read(sources: Sequence[str], namespace: str = "", *, recursive: bool = False
     if problems:
         raise Invalid(problems)
     return _distinct(items)
+
+
+def read_items(
+    files: Sequence[str], namespace: str, *, recursive: bool, skip_empty: bool
+) -> list[Item]:
+    """The objects of files for a verb, or calicoctl's words for what is wrong with them.
+
+    Raises:
+        KoratError: anything is wrong anywhere, or there is no object at all.
+    """
+    try:
+        items = read(files, namespace, recursive=recursive)
+    except Invalid as error:
+        raise _failed("failed to execute command", error.problems) from error
+    if not items and not skip_empty:
+        raise KoratError("failed to execute command: No resources specified")
+    return items
+
+
+def _failed(headline: str, faults: Iterable[object]) -> KoratError:
+    """One error of one fault on one line, of several on a line each."""
+    lines = [str(fault) for fault in faults]
+    if len(lines) == 1:
+        return KoratError(f"{headline}: {lines[0]}")
+    return KoratError("\n  ".join([f"{headline}: {len(lines)} problems, nothing was done", *lines]))
 
 
 def _files(name: str, problems: list[Problem], *, recursive: bool) -> Iterator[str]:

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from korat import __version__
 from korat.cli import option
 from korat.cli.connect import connect
-from korat.cli.manifest import Item, read
+from korat.cli.manifest import Item, read_items
 from korat.cli.screen import put, say
 from korat.cli.target import key_named, kind_named, refuse_kubernetes
-from korat.core.errors import Invalid, KoratError
+from korat.core.errors import KoratError
 from korat.drivers.store.batch import Outcome, Refused, Verb, prepare, write
 from korat.drivers.store.client import Client, initialize, missing
 
@@ -36,7 +36,7 @@ def create(
     config: option.Config = "",
 ) -> None:
     """Create the objects of files; none may exist yet."""
-    items = _read(files, namespace, recursive=recursive, skip_empty=skip_empty)
+    items = read_items(files, namespace, recursive=recursive, skip_empty=skip_empty)
     _run(connect(config), Verb.CREATE, items, tolerant=skip_exists)
 
 
@@ -52,7 +52,7 @@ def apply(
 
     Everything is checked before anything is written.
     """
-    items = _read(files, namespace, recursive=recursive, skip_empty=skip_empty)
+    items = read_items(files, namespace, recursive=recursive, skip_empty=skip_empty)
     _run(connect(config), Verb.APPLY, items)
 
 
@@ -65,7 +65,7 @@ def replace_(
     config: option.Config = "",
 ) -> None:
     """Replace the objects of files; all must exist."""
-    items = _read(files, namespace, recursive=recursive, skip_empty=skip_empty)
+    items = read_items(files, namespace, recursive=recursive, skip_empty=skip_empty)
     _run(connect(config), Verb.REPLACE, items)
 
 
@@ -88,7 +88,7 @@ def delete(  # noqa: PLR0913  # calicoctl's options
     if bool(files) == bool(kind and names):
         raise typer.BadParameter("give either KIND NAME... or -f FILE")
     if files:
-        items = _read(files, namespace, recursive=recursive, skip_empty=skip_empty)
+        items = read_items(files, namespace, recursive=recursive, skip_empty=skip_empty)
         _run(connect(config), Verb.DELETE, items, tolerant=skip_not_exists)
         return
     client = connect(config)
@@ -104,28 +104,9 @@ def validate(
     namespace: option.Namespace = "",
 ) -> None:
     """Check files without a store."""
-    items = _read(files, namespace, recursive=recursive, skip_empty=skip_empty)
+    items = read_items(files, namespace, recursive=recursive, skip_empty=skip_empty)
     if items:
         put(_success("validated", items))
-
-
-def _read(files: Sequence[str], namespace: str, *, recursive: bool, skip_empty: bool) -> list[Item]:
-    """The objects of files, or one error with all that is wrong with them."""
-    try:
-        items = read(files, namespace, recursive=recursive)
-    except Invalid as error:
-        raise failed("failed to execute command", error.problems) from error
-    if not items and not skip_empty:
-        raise KoratError("failed to execute command: No resources specified")
-    return items
-
-
-def failed(headline: str, faults: Iterable[object]) -> KoratError:
-    """One error of one fault on one line, of several on a line each."""
-    lines = [str(fault) for fault in faults]
-    if len(lines) == 1:
-        return KoratError(f"{headline}: {lines[0]}")
-    return KoratError("\n  ".join([f"{headline}: {len(lines)} problems, nothing was done", *lines]))
 
 
 def _named(

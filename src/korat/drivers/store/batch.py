@@ -62,11 +62,15 @@ class Refused(KoratError):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Resources that were checked together, in the order in which they are written."""
+    """Resources that were checked together, in the order in which they are written.
+
+    ``before`` is what was there then; a write finds out when that is no longer so.
+    """
 
     verb: Verb
     resources: tuple[Resource, ...]
     notes: tuple[str, ...]
+    before: Mapping[Key, Resource]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ def prepare(
     errors = [*_contract(objects, verb, wanted), *_together(objects, verb, wanted)]
     if errors:
         raise Refused(errors)
-    return Batch(verb, tuple(_ordered(verb, wanted)), notes)
+    return Batch(verb, tuple(_ordered(verb, wanted)), notes, objects.by_key)
 
 
 def _ordered(verb: Verb, resources: Iterable[Resource]) -> list[Resource]:
@@ -244,8 +248,8 @@ def write(client: Client, batch: Batch) -> Outcome:
     """Write one after the other; stop at the first that another writer spoils."""
     acts: dict[Verb, Callable[[Resource], Resource]] = {
         Verb.CREATE: client.create,
-        Verb.APPLY: client.apply,
-        Verb.REPLACE: client.update,
+        Verb.APPLY: lambda r: client.apply(r, batch.before),
+        Verb.REPLACE: lambda r: client.update(r, batch.before.get(r.key)),
         Verb.DELETE: lambda r: client.delete(r.key, r.metadata.resource_version),
     }
     done: list[Resource] = []

@@ -8,7 +8,7 @@ Source: Calico's libcalico-go/lib/clientv3 (etcd mode).
 """
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -152,15 +152,19 @@ class Client:
         except NotFound as error:
             raise missing(resource.key) from error
 
-    def apply(self, resource: Resource) -> Resource:
+    def apply(self, resource: Resource, before: Mapping[Key, Resource] | None = None) -> Resource:
         """Create the object or replace the one that is there.
+
+        ``before`` is what the caller has just read; it spares the first read.
 
         Raises:
             Conflict: it was changed since the resourceVersion it carries, or all the time.
             Unsupported: it is built in.
         """
-        for _ in range(APPLY_TRIES):
-            current = self.read([resource.key.kind]).by_key.get(resource.key)
+        for turn in range(APPLY_TRIES):
+            known = before if turn == 0 else None
+            there = self.read([resource.key.kind]).by_key if known is None else known
+            current = there.get(resource.key)
             try:
                 if current is not None:
                     return self.update(resource, current)

@@ -1,0 +1,79 @@
+"""The examples do what their comments and the README say: everybody before, few after."""
+
+from pathlib import Path
+
+import pytest
+
+from cli_driver import Korat
+from korat.core.model.kubernetes.workload import endpoint_of
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.evaluate import verdict
+from korat.core.policy.match import Packet
+from korat.core.policy.outcome import Action
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+PORTS = {"http": 8080, "postgres": 5432, "redis": 6379, "metrics": 9100}
+
+
+@pytest.fixture
+def korat(tmp_path, monkeypatch, capsys):
+    """The program with the shop in its store, every pod with an address."""
+    run = Korat(tmp_path, monkeypatch, capsys)
+    done = run("apply", "-f", str(EXAMPLES / "shop.yaml"))
+    assert (done.code, done.err) == (0, "")
+    client = run.client()
+    for i, pod in enumerate(client.read(["Pod"]).of("Pod")):
+        client.create(endpoint_of(pod, "vm1", "c", [f"10.0.0.{i + 1}/32"], f"cali{i}", ""))
+    client.store.close()
+    return run
+
+
+def allowed(korat):
+    """Every (from, to, port) that policy lets through."""
+    client = korat.client()
+    cluster = Cluster.build(client.read().by_key.values())
+    client.store.close()
+    addresses = {
+        f"{e.key.namespace}/{e.key.name.removeprefix('vm1-k8s-').removesuffix('-eth0')}": address
+        for e in cluster.endpoints
+        for address in e.addresses
+    }
+    return {
+        (source.replace("--", "-"), target.replace("--", "-"), port)
+        for source, src in addresses.items()
+        for target, dst in addresses.items()
+        for port, number in PORTS.items()
+        if verdict(cluster, Packet(src, dst, 6, 40000, number)).action is Action.ALLOW
+    }
+
+
+def test_nine_pods_that_all_may_talk(korat):
+    assert len(allowed(korat)) == 9 * 9 * len(PORTS)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port", "expected"),
+    [
+        ("shop/cart", "shop/db", "postgres", True),
+        ("shop/web", "shop/db", "postgres", False),
+        ("shop/cart", "shop/db", "redis", False),
+        ("shop/payment", "shop/cache", "redis", True),
+        ("monitoring/grafana", "shop/cache", "redis", False),
+        ("monitoring/prometheus", "shop/db", "metrics", True),
+        ("monitoring/grafana", "shop/db", "metrics", False),
+        ("shop/web-2", "shop/cart", "http", True),
+        ("shop/web", "shop/cart", "metrics", False),
+        ("shop/db", "shop/web", "http", True),
+    ],
+)
+def test_two_policies_make_a_difference(korat, source, target, port, expected):
+    assert korat("apply", "-f", str(EXAMPLES / "policies.yaml")).code == 0
+    assert ((source, target, port) in allowed(korat)) is expected
+
+
+def test_the_policies_go_again(korat):
+    before = allowed(korat)
+    korat("apply", "-f", str(EXAMPLES / "policies.yaml"))
+    assert 0 < len(allowed(korat)) < len(before)
+    assert korat("delete", "-f", str(EXAMPLES / "policies.yaml")).code == 0
+    assert allowed(korat) == before
