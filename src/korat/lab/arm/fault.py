@@ -13,7 +13,7 @@ class Faults:
 
     ``latency_s`` delays every answer. The next ``fail_next`` requests (writes, when
     ``writes_only``) are answered with ``status`` and ``code``; with ``in_operation`` the request is
-    accepted and its operation fails instead, and nothing is written.
+    accepted and its operation fails instead; what was there before stays as it was.
     """
 
     latency_s: float = 0.0

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.effective import EffectiveRoute
-from korat.lab.arm import rule
 from korat.lab.arm.model import Json, Model, child_of
 from korat.lab.arm.path import parse_id
-from korat.lab.arm.resource import interface
+from korat.lab.arm.resource import interface, rule
 from korat.lab.arm.resource.virtual_network import vnet_prefixes
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from azure_site import Site, furnished, running_site
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.effective import EffectiveRoute, effective_routes
-from korat.lab.arm import rule
 from korat.lab.arm.error import bad_request
 from korat.lab.arm.model import Json, Model, child_of
 from korat.lab.arm.path import Target, parse_id
+from korat.lab.arm.resource import rule
 from korat.lab.arm.resource.route_table import table_routes
 from korat.lab.arm.resource.virtual_network import vnet_prefixes
 

@@ -3,10 +3,10 @@
 import copy
 
 from korat.core.route.effective import NextHop, TableRoute
-from korat.lab.arm import rule
 from korat.lab.arm.error import ArmError, bad_request, child_not_found
 from korat.lab.arm.model import Json, Model, child_of
 from korat.lab.arm.path import Target
+from korat.lab.arm.resource import rule
 
 _READ_ONLY = ("subnets", "provisioningState", "resourceGuid")
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 from korat.core.net.address import Prefix
-from korat.lab.arm import rule
 from korat.lab.arm.error import bad_request, child_not_found
 from korat.lab.arm.model import Json, Model, child_of
 from korat.lab.arm.path import Target, parse_id
+from korat.lab.arm.resource import rule
 
 _READ_ONLY = ("ipConfigurations", "provisioningState", "purpose", "resourceGuid")
 

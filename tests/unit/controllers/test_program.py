@@ -1,0 +1,70 @@
+"""The program as it is started: with the SDK's own managed identity, a sqlite store, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from azure_site import Site, cloud_config, put_node
+from korat.drivers.store.sqlite import SqliteStore
+
+START = "import os; from korat.controllers import run; run(dict(os.environ))"
+WAIT_S = 20.0
+
+
+@pytest.fixture
+def environ(site: Site, tmp_path: Path) -> dict[str, str]:
+    config = tmp_path / "azure.json"
+    config.write_text(json.dumps(cloud_config(site.server.url)))
+    return {
+        "PATH": os.environ["PATH"],
+        "KORAT_AZURE_CONFIG": str(config),
+        "KORAT_CLUSTER_CIDR": "10.10.128.0/17",
+        "KORAT_SQLITE_PATH": str(tmp_path / "korat.db"),
+        "KORAT_READY_FILE": str(tmp_path / "ready"),
+        **site.server.environment,
+    }
+
+
+def _until(fulfilled: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not fulfilled():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)  # a file of another process makes no event here
+
+
+def test_it_gets_ready_and_ends_at_once_when_told(environ: dict[str, str]):
+    store = SqliteStore(Path(environ["KORAT_SQLITE_PATH"]))
+    ready = Path(environ["KORAT_READY_FILE"])
+    ready.write_text("of an earlier run")
+    put_node(store, "vm1", "10.10.0.4", "10.10.128.0/24")
+    with subprocess.Popen(
+        [sys.executable, "-c", START], env=environ, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            _until(lambda: ready.exists() and "10.10.128.0/24 10.10.0.4" in ready.read_text())
+            told = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=WAIT_S)
+        finally:
+            process.kill()
+    store.close()
+    assert process.returncode == 0, said
+    assert time.monotonic() - told < 3
+    assert "add route vm1: 10.10.128.0/24 -> 10.10.0.4" in said
+    assert "Traceback" not in said
+
+
+def test_a_wrong_configuration_ends_it_with_the_reason(environ: dict[str, str]):
+    del environ["KORAT_CLUSTER_CIDR"]
+    done = subprocess.run(
+        [sys.executable, "-c", START], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "KORAT_CLUSTER_CIDR name the cluster's pod CIDRs" in done.stderr.splitlines()[-1]

@@ -1,0 +1,50 @@
+"""The controller's environment."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from azure_site import cloud_config
+from korat.controllers.settings import route_settings
+from korat.core.errors import Invalid
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    path = tmp_path / "azure.json"
+    path.write_text(json.dumps(cloud_config("https://127.0.0.1:1")))
+    return {"KORAT_AZURE_CONFIG": str(path), "KORAT_CLUSTER_CIDR": "10.10.128.0/17, fd00::/48"}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10s", 10.0), ("2m", 120.0), ("500ms", 0.5), ("7", 7.0), ("", 30.0)]
+)
+def test_the_period_is_a_duration(environ: dict[str, str], text: str, seconds: float):
+    found = route_settings({**environ, "ROUTE_RECONCILIATION_PERIOD": text})
+    assert found.period_s == seconds
+    assert [str(cidr) for cidr in found.udr.cluster_cidrs] == ["10.10.128.0/17", "fd00::/48"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("KORAT_CLUSTER_CIDR", "", "name the cluster's pod CIDRs"),
+        ("KORAT_CLUSTER_CIDR", "10.10.128.1/17", "must be a CIDR without host bits"),
+        ("ROUTE_RECONCILIATION_PERIOD", "soon", "must be a duration such as 30s"),
+        ("ROUTE_RECONCILIATION_PERIOD", "0s", "must be a duration such as 30s"),
+        ("KORAT_ROUTE_LIMIT", "many", "must be a number"),
+        ("KORAT_AZURE_CONFIG", "/nowhere/azure.json", "cannot be read"),
+    ],
+)
+def test_faults_are_named(environ: dict[str, str], name: str, text: str, says: str):
+    with pytest.raises(Invalid) as refused:
+        route_settings({**environ, name: text})
+    assert says in str(refused.value)
+
+
+def test_all_faults_of_the_environment_come_at_once(environ: dict[str, str]):
+    wrong = {"KORAT_CLUSTER_CIDR": "x,y", "ROUTE_RECONCILIATION_PERIOD": "soon"}
+    with pytest.raises(Invalid) as refused:
+        route_settings({**environ, **wrong})
+    assert len(refused.value.problems) == 3
