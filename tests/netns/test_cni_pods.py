@@ -337,6 +337,17 @@ def _send_udp():
         udp.sendto(b"x", ("10.10.128.2", 9))
 
 
+def test_pair_is_made_whole_or_not_at_all(world):
+    space = world.space("pod")
+    world.inside(_add_foreign_route)
+    addresses = (Addr.parse("fd00:10::2"), Addr.parse("10.10.128.2"))
+    veth = Veth("calitest", str(namespace.path_of(space)), "eth0", addresses, "mine")
+    with pytest.raises(Conflict, match="another interface"):
+        world.inside(lambda: Veths().create(veth))
+    assert world.inside(lambda: Veths().read("calitest", veth.netns, "eth0")) is None
+    assert world.routes() == set()
+
+
 def test_link_of_another_owner_is_not_deleted(world):
     space = world.space("pod")
     veth = Veth("calitest", str(namespace.path_of(space)), "eth0", (), "mine")

@@ -165,6 +165,15 @@ def test_queued_file_that_is_no_deletion_is_put_aside(runtime, work, body):
         assert runtime.call("ADD").code == 0
 
 
+def test_queued_deletion_that_can_never_be_done_is_put_aside(runtime, work):
+    runtime.queue.mkdir(parents=True)
+    runtime.config["ipam"]["dataDir"] = "relative"
+    body = line(runtime, "DEL", CNI_CONTAINERID="a", CNI_IFNAME="eth0")
+    (runtime.queue / "a@eth0.json").write_bytes(body)
+    with agent_at(runtime.socket, work):
+        assert eventually(lambda: names(runtime.queue) == ["a@eth0.bad"])
+
+
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
