@@ -156,6 +156,126 @@ def test_rejected_with_the_fields(kind, spec, expected):
     assert rejected(kind, spec) == expected
 
 
+def rule(**fields):
+    return {"action": "Allow", **fields}
+
+
+def source(**fields):
+    return rule(protocol="TCP", source=fields)
+
+
+NETS = [f"10.0.{i}.0/24" for i in range(256)]
+PATHS = [{"exact": f"/{i}"} for i in range(20)]
+SERVICE = {"name": "s", "namespace": "n"}
+
+
+@pytest.mark.parametrize(
+    ("within", "beyond", "field"),
+    [
+        (source(nets=NETS), source(nets=[*NETS, "10.1.0.0/24"]), "source.nets"),
+        (source(notNets=NETS), source(notNets=[*NETS, "10.1.0.0/24"]), "source.notNets"),
+        (source(notPorts=[1] * 50), source(notPorts=[1] * 51), "source.notPorts"),
+        (source(ports=[65535]), source(ports=[65536]), "source.ports[0]"),
+        (source(ports=["1:2"]), source(ports=["0:2"]), "source.ports[0]"),
+        (
+            rule(http={"paths": PATHS}),
+            rule(http={"paths": [*PATHS, {"prefix": "/"}]}),
+            "http.paths",
+        ),
+        (rule(http={"paths": [{"prefix": "/"}]}), rule(http={"paths": [{}]}), "http.paths[0]"),
+        (
+            rule(http={"methods": [f"M{i}" for i in range(20)]}),
+            rule(http={"methods": [f"M{i}" for i in range(21)]}),
+            "http.methods",
+        ),
+        (rule(protocol=6, http={}), rule(protocol="UDP", http={}), "http"),
+        (
+            rule(protocol=1, icmp={"type": 254, "code": 255}),
+            rule(protocol=1, icmp={"type": 255}),
+            "icmp.type",
+        ),
+        (
+            rule(protocol="icmpv6", notICMP={"type": 0, "code": 255}),
+            rule(protocol="ICMPv6", notICMP={"type": 0, "code": 256}),
+            "notICMP.code",
+        ),
+        (rule(notProtocol=255), rule(notProtocol=256), "notProtocol"),
+        (
+            rule(ipVersion=6, notProtocol="ICMPv6"),
+            rule(ipVersion=4, notProtocol="ICMPv6"),
+            "ipVersion",
+        ),
+        (
+            source(services=SERVICE, ports=[80]),
+            source(services=SERVICE, notSelector="has(a)"),
+            "source.services",
+        ),
+        (
+            source(services=SERVICE),
+            source(services=SERVICE, serviceAccounts={"names": ["a"]}),
+            "source.services",
+        ),
+        (source(services=SERVICE), source(services={"namespace": "n"}), "source.services.name"),
+        (source(notSelector="!has(a)"), source(notSelector="global()"), "source.notSelector"),
+        (
+            rule(metadata={"annotations": {"a/b": "c d"}}),
+            rule(metadata={"annotations": {"a b": ""}}),
+            "metadata.annotations.a b",
+        ),
+    ],
+)
+def test_a_rule_within_and_beyond_its_limits(within, beyond, field):
+    make("NetworkPolicy", spec={"ingress": [within]})
+    assert rejected("NetworkPolicy", {"ingress": [beyond]}) == [f"spec.ingress[0].{field}"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"allowedUses": ["LoadBalancer"]}, []),
+        ({"allowedUses": ["LoadBalancer", "Workload"]}, ["spec.allowedUses"]),
+        ({"allowedUses": ["LoadBalancer"], "disableBGPExport": True}, ["spec.disableBGPExport"]),
+        ({"allowedUses": ["LoadBalancer"], "ipipMode": "Always"}, ["spec.allowedUses"]),
+        ({"ipipMode": "Always", "vxlanMode": "CrossSubnet"}, ["spec.vxlanMode"]),
+        ({"cidr": "fe90::/64"}, ["spec.cidr"]),
+        ({"cidr": "fd00::/64", "blockSize": 116}, []),
+        ({"cidr": "10.0.0.0/26"}, []),
+    ],
+)
+def test_a_pool(spec, expected):
+    whole = {"cidr": "10.0.0.0/16", **spec}
+    if expected:
+        assert rejected("IPPool", whole) == expected
+    else:
+        make("IPPool", spec=whole)
+
+
+WORKLOAD = {
+    "node": "n",
+    "orchestrator": "k8s",
+    "pod": "p",
+    "endpoint": "eth0",
+    "interfaceName": "cali1",
+}
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"ipv4Gateway": "fd00::1"}, "spec.ipv4Gateway"),
+        ({"ipv6Gateway": "10.0.0.1"}, "spec.ipv6Gateway"),
+        ({"mac": "ee:ee"}, "spec.mac"),
+        ({"profiles": ["kns.a", "Kns"]}, "spec.profiles[1]"),
+        ({"ports": [{"name": "a", "port": 1, "hostIP": "x"}]}, "spec.ports[0].hostIP"),
+        ({"ports": [{"name": "a", "port": 1, "hostPort": 65536}]}, "spec.ports[0].hostPort"),
+        ({"ports": [{"name": "a--b", "port": 1}]}, "spec.ports[0].name"),
+    ],
+)
+def test_a_workload_endpoint(spec, field):
+    make("WorkloadEndpoint", "n-k8s-p-eth0", WORKLOAD)
+    assert rejected("WorkloadEndpoint", {**WORKLOAD, **spec}, "n-k8s-p-eth0") == [field]
+
+
 def test_a_workload_endpoint_is_named_after_its_parts():
     spec = {
         "node": "vm-1",
