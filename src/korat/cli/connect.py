@@ -66,9 +66,9 @@ def settings(config: str, environ: Mapping[str, str]) -> dict[str, str]:
         Invalid: the configuration file is not one.
     """
     given = dict(environ)
+    file = _file(config)
     if _given(given, "KORAT_SQLITE_PATH") and not _given(given, "DATASTORE_TYPE"):
         return {**given, "DATASTORE_TYPE": "sqlite"}
-    file = _file(config)
     if any(_given(given, name) for name in _CHOOSING) or file:
         return {**file, **{name: value for name, value in given.items() if value}}
     path = _lab_store(given.get("KORAT_LAB") or "")

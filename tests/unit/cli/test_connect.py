@@ -80,7 +80,7 @@ def test_a_file_that_is_none(config, lab, text, rule):
 
 def test_a_file_that_is_asked_for_must_be_there(tmp_path):
     with pytest.raises(Invalid, match="cannot be read: no such file"):
-        settings(str(tmp_path / "no.cfg"), {})
+        settings(str(tmp_path / "no.cfg"), {"KORAT_SQLITE_PATH": "/e.db"})
 
 
 def test_a_lab_that_is_asked_for_must_be_up(lab):
