@@ -1,0 +1,185 @@
+"""Coming, going and being killed: a lab is there whole or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab_world import SHOP, Lab, lab, processes_of
+
+pytestmark = pytest.mark.lab
+
+ONE_POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: only, namespace: default}
+spec: {containers: [{name: c, image: none, ports: [{containerPort: 80}]}]}
+"""
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def test_down_leaves_nothing(tmp_path: Path) -> None:
+    with lab("down", [SHOP], nodes=2) as made:
+        assert made.leftovers()
+        made.run("lab", "down")
+        assert made.leftovers() == []
+        again = made.run("lab", "down")
+        assert "was not up" in again.stderr
+        made.run("lab", "up", "--nodes", 1)
+        assert made.status()["phase"] == "ready"
+    assert made.leftovers() == []
+
+
+@pytest.mark.parametrize("after_s", [0.3, 0.7, 1.2, 2.0])
+def test_a_killed_lab_up_leaves_nothing_and_the_next_one_works(after_s: float) -> None:
+    made = Lab(f"t{os.getpid() % 100000}kill")
+    environ = {**os.environ, "KORAT_LAB": made.name}
+    command = [sys.executable, "-m", "korat", "lab", "up", "-f", str(SHOP)]
+    process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(after_s)  # the point is to hit it anywhere
+        process.kill()
+        process.wait()
+        until(lambda: not processes_of(made.name), "the lab's processes live on")
+        made.run("lab", "up", "--nodes", 1)
+        assert len(made.status()["nodes"]) == 1
+    finally:
+        process.kill()
+        made.run("lab", "down")
+    assert made.leftovers() == []
+
+
+def test_a_killed_daemon_takes_its_children_along_and_the_next_lab_works() -> None:
+    with lab("orphan", nodes=2) as made:
+        processes = made.status()["processes"]
+        daemon = next(p["pid"] for p in processes if p["role"] == "daemon")
+        os.kill(daemon, signal.SIGKILL)
+        until(lambda: not processes_of(made.name), "children outlive their daemon")
+        made.run("lab", "up", "--nodes", 1)
+        assert len(made.status()["nodes"]) == 1
+    assert made.leftovers() == []
+
+
+def test_a_killed_agent_comes_back_and_policy_holds_meanwhile() -> None:
+    """The kernel keeps the last policy; new pods wait for the new agent."""
+    deny = """
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: closed, namespace: shop}
+spec: {selector: app == 'db', types: [Ingress]}
+"""
+    with lab("agent", [SHOP], nodes=2) as made:
+        made.apply(deny)
+        assert set(made.probe("--to", "shop/db").values()) == {"denied"}
+        agents = [p for p in made.status()["processes"] if p["role"].startswith("vm")]
+        for agent in agents:
+            os.kill(agent["pid"], signal.SIGKILL)
+        assert set(made.probe("--to", "shop/db").values()) == {"denied"}
+        made.apply(ONE_POD)
+        until(lambda: made.pod("default/only")["phase"] == "Running", "no pod without its agent")
+        pids = {p["pid"] for p in made.status()["processes"]}
+        assert not pids & {agent["pid"] for agent in agents}
+        assert set(made.probe("--to", "shop/db").values()) == {"denied"}
+        made.delete(deny)
+        assert set(made.probe("--to", "shop/db").values()) == {"allowed"}
+
+
+def test_what_others_do_to_korats_table_is_mended() -> None:
+    with lab("mend", [SHOP], nodes=1) as made:
+        made.apply("""
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: closed, namespace: shop}
+spec: {selector: app == 'db', types: [Ingress]}
+""")
+        assert set(made.probe("--to", "shop/db").values()) == {"denied"}
+        vm = made.status()["nodes"][0]["netns"]
+        nft = ["/usr/sbin/ip", "netns", "exec", vm, "/usr/sbin/nft"]
+        subprocess.run([*nft, "flush", "chain", "inet", "korat", "forward"], check=True)
+        until(lambda: set(made.probe("--to", "shop/db").values()) == {"denied"}, "not mended", 10)
+        subprocess.run([*nft, "delete", "table", "inet", "korat"], check=True)
+        until(lambda: set(made.probe("--to", "shop/db").values()) == {"denied"}, "not mended", 10)
+
+
+REFUSED = {
+    "no nodes": (["--nodes", "0"], "--nodes"),
+    "a pod range outside the network": (
+        ["--cluster-cidr", "10.99.0.0/16"],
+        "inside the virtual network",
+    ),
+    "a pod range over the subnet": (["--cluster-cidr", "10.10.0.0/17"], "overlaps the subnet"),
+    "a subnet outside the network": (["--subnet", "10.9.0.0/24"], "inside the virtual network"),
+    "no address": (["--vnet", "ten"], "must be a CIDR"),
+    "too many nodes": (["--nodes", "90", "--subnet", "10.10.0.0/28"], "has room for 11"),
+    "IPIP": (["--mode", "ipip"], "drops IP protocol 4"),
+    "a mode of later": (["--mode", "vxlan"], "no VXLAN data path yet"),
+    "no mode": (["--mode", "magic"], "must be one of: udr"),
+    "no file": (["-f", "/does/not/exist.yaml"], "exist.yaml"),
+}
+
+
+@pytest.mark.parametrize(("words", "sentence"), REFUSED.values(), ids=REFUSED.keys())
+def test_bad_options_touch_nothing(words: list[str], sentence: str) -> None:
+    made = Lab(f"t{os.getpid() % 100000}bad")
+    done = made.run("lab", "up", *words, check=False)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert done.stderr.strip().count("\n") == 0, done.stderr
+    assert made.leftovers() == []
+
+
+V3 = "apiVersion: projectcalico.org/v3\nmetadata: {name: x}\n"
+MANIFESTS = {
+    "no YAML": ("kind: [", "bad.yaml:8: is not YAML"),
+    "an unknown kind": ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}", "Deployment"),
+    "an unknown field": (f"{V3}kind: NetworkPolicy\nspec: {{selektor: all()}}", "selector"),
+    "a bad selector": (f"{V3}kind: NetworkPolicy\nspec: {{selector: a = 'b'}}", "spec.selector"),
+    "an IPIP pool": (
+        f"{V3}kind: IPPool\nspec: {{cidr: 10.10.128.0/17, ipipMode: Always}}",
+        "vxlanMode: Always",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "sentence"), MANIFESTS.values(), ids=MANIFESTS.keys())
+def test_bad_manifests_touch_nothing(text: str, sentence: str, tmp_path: Path) -> None:
+    made = Lab(f"t{os.getpid() % 100000}bad")
+    file = tmp_path / "bad.yaml"
+    file.write_text(f"{ONE_POD}---\n{text}\n")
+    done = made.run("lab", "up", "-f", file, check=False)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert made.leftovers() == []
+
+
+#: Everything is imported before root is given up: this checkout may be readable by root alone.
+AS_NOBODY = """
+import contextlib, io, os, sys
+from korat.cli import lab
+from korat.cli.main import run
+with contextlib.redirect_stderr(io.StringIO()):
+    run(["lab", "status"])
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.exit(run(["lab", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("words", [["up"], ["down"], ["probe"], ["exec", "a/b", "--", "true"]])
+def test_without_root_one_sentence_says_so(words: list[str]) -> None:
+    command = [sys.executable, "-c", AS_NOBODY, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "needs root" in done.stderr
+    assert done.stderr.strip().count("\n") == 0

@@ -1,0 +1,117 @@
+"""Pods that come, go, change their labels, and what they leave behind."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from korat.drivers.kernel.namespace import socket_in
+from lab_world import Lab, lab, pods
+
+pytestmark = pytest.mark.lab
+
+CLIENTS = pods(
+    ("default", "client", "vm1", {"app": "client"}), ("default", "server", "vm2", {"app": "server"})
+)
+ONLY_FRIENDS = """
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: only-friends, namespace: default}
+spec:
+  selector: app == 'server'
+  ingress: [{action: Allow, source: {selector: role == 'friend'}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Lab]:
+    with lab("pods", nodes=2) as made:
+        made.apply(CLIENTS)
+        yield made
+
+
+def test_a_pod_is_there_as_soon_as_apply_and_probe_say_so(two: Lab) -> None:
+    two.apply(pods(("default", "late", "", {})))
+    try:
+        assert two.talks("default/late", "default/server")
+        assert two.talks("default/server", "default/late")
+        assert len(two.json("get", "workloadendpoint")["items"]) == 3
+    finally:
+        two.run("delete", "pod", "late")
+    names = [pod["name"] for pod in two.status()["pods"]]
+    assert "default/late" not in names
+
+
+def test_a_deleted_pod_leaves_no_endpoint_address_route_or_connection(two: Lab) -> None:
+    two.apply(pods(("default", "brief", "vm2", {})))
+    assert two.talks("default/client", "default/brief")
+    brief = two.pod("default/brief")
+    vm2 = two.status()["nodes"][1]["netns"]
+    assert brief["address"] in in_vm(vm2, "ip", "route")
+    two.run("delete", "pod", "brief")
+    deadline = time.monotonic() + 10
+    while brief["address"] in in_vm(vm2, "ip", "route") or tracked(vm2, brief["address"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    names = [e["metadata"]["name"] for e in two.json("get", "workloadendpoint")["items"]]
+    assert not [name for name in names if "brief" in name]
+    assert brief["netns"] not in in_vm(vm2, "ip", "netns")
+
+
+def in_vm(netns: str, *words: str) -> str:
+    command = ["/usr/sbin/ip", "netns", "exec", netns, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout
+
+
+def tracked(netns: str, address: str) -> bool:
+    return f"={address} " in in_vm(netns, "cat", "/proc/net/nf_conntrack")
+
+
+def test_new_labels_count_at_once(two: Lab) -> None:
+    two.apply(ONLY_FRIENDS)
+    try:
+        assert not two.talks("default/client", "default/server")
+        two.apply(pods(("default", "client", "vm1", {"app": "client", "role": "friend"})))
+        deadline = time.monotonic() + 5
+        while not two.talks("default/client", "default/server"):
+            assert time.monotonic() < deadline
+        two.apply(pods(("default", "client", "vm1", {"app": "client"})))
+        while two.talks("default/client", "default/server"):
+            assert time.monotonic() < deadline
+    finally:
+        two.delete(ONLY_FRIENDS)
+
+
+def test_every_port_answers_with_the_pods_name(two: Lab) -> None:
+    server = two.pod("default/server")
+    client = two.pod("default/client")["netns"]
+
+    def ask(words: bytes) -> bytes:
+        with socket_in(client, socket.AF_INET, socket.SOCK_STREAM) as connection:
+            connection.settimeout(3)
+            connection.connect((server["address"], 80))
+            connection.sendall(words)
+            return b"".join(iter(lambda: connection.recv(4096), b""))
+
+    assert ask(b"hello\n") == b"default/server\n"
+    assert ask(b"") == b"default/server\n"
+    answer = ask(b"GET / HTTP/1.1\r\nHost: server\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\ndefault/server\n")
+
+
+def test_a_pod_on_no_node_stays_pending_and_says_why(two: Lab) -> None:
+    two.apply(pods(("default", "lost", "vm9", {})))
+    try:
+        deadline = time.monotonic() + 10
+        while not two.pod("default/lost")["message"]:
+            assert time.monotonic() < deadline
+        assert "there is no node vm9" in two.pod("default/lost")["message"]
+        done = two.run("lab", "probe", "--to", "default/lost", check=False)
+        assert done.returncode == 1
+        assert "there is no node vm9" in done.stderr
+        assert two.talks("default/client", "default/server")
+    finally:
+        two.run("delete", "pod", "lost")
