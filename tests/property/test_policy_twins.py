@@ -14,7 +14,7 @@ from korat.core.policy.evaluate import judge
 from korat.core.policy.outcome import Action, Direction
 from korat.core.table.compile import compile_node
 from korat.core.table.sequence import Sequences, facts, run
-from strategies_policy import NODE, clusters, packets
+from strategies_policy import NODE, clusters, flows
 
 slow = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -36,14 +36,14 @@ def peer(direction, packet):
 
 
 @slow
-@given(clusters(), st.lists(packets(), min_size=4, max_size=8))
-def test_evaluator_sequence_and_tables_agree(resources, flows):
+@given(clusters(), flows())
+def test_evaluator_sequence_and_tables_agree(resources, sent):
     cluster = Cluster.build(resources)
     assert cluster.problems == ()
     policy, sequences = compile_node(cluster, NODE), Sequences(cluster)
     for endpoint in local(cluster):
         for direction in Direction:
-            for flow in flows:
+            for flow in sent:
                 placed = at(endpoint, direction, flow)
                 outcomes = [judge(cluster, endpoint, direction, p).outcome for p in placed]
                 for packet, outcome in zip(placed, outcomes, strict=True):

@@ -34,7 +34,7 @@ ALLOW_ALL_PROFILE = ProfileResource(
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A snapshot. ``endpoints`` and ``sets`` are sorted by key, ``tiers`` by their order."""
+    """A snapshot: ``endpoints`` sorted by key, ``tiers`` and their policies in order."""
 
     endpoints: tuple[Endpoint, ...]
     sets: tuple[AddressSet, ...]
