@@ -179,6 +179,13 @@ def test_kernel_settings_are_calicos(served):
     assert seen.default_routes == frozenset(Family)
 
 
+def test_ipv6_next_hop_is_there_even_where_the_kernel_makes_no_link_local_addresses(served):
+    sysctl.write({"net/ipv6/conf/default/addr_gen_mode": 1}, served.node)
+    space = served.space("pod")
+    assert served.call("ADD", space=space, ipam=dual(served)).code == 0
+    assert served.ping(space, "fe80::ecee:eeff:feee:eeee%eth0")
+
+
 def test_pod_whose_namespace_is_gone_is_still_deleted(served):
     space = served.space("pod")
     assert served.call("ADD", space=space).code == 0
