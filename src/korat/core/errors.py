@@ -12,6 +12,7 @@ prints ``str(error)`` and nothing else; a traceback on a user's screen is a defe
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+
 from typing_extensions import override
 
 

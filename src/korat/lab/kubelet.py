@@ -29,7 +29,7 @@ from korat.lab.cni_runtime import Attachment, CniRuntime, Json
 from korat.lab.responder import PodPort, Responder, sctp_works
 from korat.lab.roster import netns_of
 from korat.lab.state import LabPaths
-from korat.ports import Record, Store
+from korat.ports import Record, Store, Watch
 
 T = TypeVar("T")
 
@@ -75,6 +75,7 @@ class Kubelet:
         self._running: dict[Key, _Running] = {}
         self._said: dict[Key, str] = {}
         self._stopping = threading.Event()
+        self._watch: Watch | None = None
         self._workers = ThreadPoolExecutor(_START_AT_ONCE, thread_name_prefix="kubelet")
         self._thread = threading.Thread(target=self._run, name="kubelet", daemon=True)
 
@@ -85,6 +86,8 @@ class Kubelet:
     def stop(self) -> None:
         """Stop every pod, then end."""
         self._stopping.set()
+        if self._watch is not None:
+            self._watch.close()
         self._thread.join()
         self._each(self._stop_pod, list(self._running))
         self._workers.shutdown()
@@ -103,6 +106,7 @@ class Kubelet:
         snapshot = self._store.list(["Pod"])
         pods = {record.key: record for record in snapshot.records}
         with self._store.watch(snapshot.revision) as watch:
+            self._watch = watch
             dirty = True
             while not self._stopping.is_set():
                 if dirty:
