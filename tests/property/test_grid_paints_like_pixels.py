@@ -84,6 +84,19 @@ def test_values_follow_their_regions(marked, asked):
             assert value == {n for n, box in enumerate(marked) if (slab, b) in pixels(box)}
 
 
+@given(st.lists(boxes, max_size=5))
+@example([Box(0, 0, 0, LAST)])
+def test_a_grid_is_true_while_anything_is_left(taken):
+    grid = Grid(LAST, cuts_of(taken))
+    assert not grid
+    grid.fill(None)
+    left = pixels(WHOLE)
+    for box in taken:
+        grid.take(box)
+        left -= pixels(box)
+        assert bool(grid) == bool(left)
+
+
 @given(boxes, boxes)
 def test_minus_is_set_difference(box, hole):
     pieces = [pixel for piece in minus(box, hole) for pixel in pixels(piece)]

@@ -65,10 +65,13 @@ def _family(
     truths = Truths.of(cluster, family, lowering.atoms)
     for direction, groups in subjects.items():
         peers = classes(truths, union(group.peer_mask for group in groups), lowering.atoms)
+        # Equal tables become one object: whoever comes first lends it to the others.
         shared: dict[VerdictTable, VerdictTable] = {}
-        tables: dict[tuple[int, str], VerdictTable] = {}
-        for group in groups:
-            group.judge(truths, peers, shared, tables)
+        tables = {
+            place: shared.setdefault(table, table)
+            for group in groups
+            for place, table in group.tables(truths, peers)
+        }
         yield direction, DirectionPolicy(peers.value, tables)
 
 
@@ -99,24 +102,21 @@ class _Subjects:
         ingress = self.direction is Direction.INGRESS
         return self.plan.destination_mask if ingress else self.plan.source_mask
 
-    def judge(
-        self,
-        truths: Truths,
-        peers: Classes,
-        shared: dict[VerdictTable, VerdictTable],
-        tables: dict[tuple[int, str], VerdictTable],
-    ) -> None:
-        """Add the tables of these endpoints; equal tables become one object."""
+    def tables(
+        self, truths: Truths, peers: Classes
+    ) -> Iterator[tuple[tuple[int, str], VerdictTable]]:
+        """The tables of these endpoints, by class and interface, where they are not the default."""
+        mask = self.peer_mask
         alike: defaultdict[int, list[int]] = defaultdict(list)
-        for number in peers.touching(self.peer_mask):
-            alike[peers.truths[number] & self.peer_mask].append(number)
+        for number in peers.touching(mask):
+            alike[peers.truths[number] & mask].append(number)
         for own, interfaces in self._by_own_truth(truths):
-            default = self._table(own, 0, shared)
-            tables.update(((NOBODY, interface), default) for interface in interfaces)
+            default = self._table(own, 0)
+            yield from (((NOBODY, interface), default) for interface in interfaces)
             for peer, numbers in alike.items():
-                table = self._table(own, peer, shared)
-                if table is not default:
-                    tables.update((key, table) for key in product(numbers, interfaces))
+                table = self._table(own, peer)
+                if table != default:
+                    yield from ((place, table) for place in product(numbers, interfaces))
 
     def _by_own_truth(self, truths: Truths) -> Iterable[tuple[tuple[int, ...], list[str]]]:
         """Interfaces by what is true of each of their own addresses, as far as the plan asks."""
@@ -127,11 +127,8 @@ class _Subjects:
             groups[tuple(own)].append(endpoint.interface)
         return groups.items()
 
-    def _table(
-        self, own: tuple[int, ...], peer: int, shared: dict[VerdictTable, VerdictTable]
-    ) -> VerdictTable:
-        table = strictest([self._paint(each, peer) for each in own])
-        return shared.setdefault(table, table)
+    def _table(self, own: Iterable[int], peer: int) -> VerdictTable:
+        return strictest([self._paint(each, peer) for each in own])
 
     def _paint(self, own: int, peer: int) -> VerdictTable:
         """The table between an own and a peer's address of which this is true."""

@@ -86,7 +86,7 @@ class Grid(Generic[V]):
 
     def __init__(self, last: int, cuts: Iterable[int] = ()) -> None:
         self._last = last
-        self._starts = sorted({0, *(cut for cut in cuts if 0 < cut <= last)})
+        self._starts = sorted({0, *(cut for cut in cuts if cut <= last)})
         self._rows: list[_Row[V]] = [_Row() for _ in self._starts]
 
     def __bool__(self) -> bool:

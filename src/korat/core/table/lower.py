@@ -128,15 +128,14 @@ class LoweredRule:
 
     def protocols(self) -> frozenset[int]:
         """The protocols that the rule may treat unlike others."""
-        rule, ends = self._rule, (self.source, self.destination)
-        named = {rule.protocol, rule.not_protocol} - {None}
-        ports = any(end.ports is not None or end.not_ports is not None for end in ends)
-        icmp = rule.icmp is not None or rule.not_icmp is not None
-        return frozenset(
-            {number for number in named if number is not None}
-            | (rule.port_protocols if ports else frozenset())
-            | ({icmp_protocol(self._family)} if icmp else set())
-        )
+        rule = self._rule
+        lists = [(end.ports, end.not_ports) for end in (self.source, self.destination)]
+        numbers = {rule.protocol, rule.not_protocol}
+        if any(ports is not None for both in lists for ports in both):
+            numbers |= rule.port_protocols
+        if rule.icmp is not None or rule.not_icmp is not None:
+            numbers.add(icmp_protocol(self._family))
+        return frozenset(number for number in numbers if number is not None)
 
 
 def _icmp_box(icmp: IcmpMatch, last: int) -> Box:

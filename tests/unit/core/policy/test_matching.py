@@ -35,7 +35,7 @@ WORLD = [
         profiles=["kns.red", "ksa.red.ops"], app="db",
     ),
     pod("far", FAR, namespace="blue", ports=[("alt", "TCP", 6000)], app="db"),
-    address_set("lan", "192.0.2.0/24", namespace="red", app="lan"),
+    address_set("lan", "192.0.2.0/24", "192.168.9.0/24", namespace="red", app="lan"),
     address_set("wan", "198.51.100.0/24", app="wan"),
 ]  # fmt: skip
 
@@ -174,7 +174,16 @@ NUMBERS = {
         [to(80, LITE), to(80, GRE), PING],
     ),
     "ports of UDPLite when it is named": (dport(80, protocol=136), [to(80, LITE)], [to(80)]),
-    "ports of a protocol without any": (dport(80, protocol="ICMP"), [], [PING, to(80)]),
+    "ports of a protocol without any": (
+        dport("1:255", protocol="ICMP"),
+        [],
+        [PING, packet(OUT, WEB, ICMP, 3, 3), to(80)],
+    ),
+    "notPorts of a protocol without any": (
+        not_dport("1:255", protocol="ICMP"),
+        [PING, packet(OUT, WEB, ICMP, 3, 3)],
+        [to(80)],
+    ),
     "notPorts": (not_dport(80, protocol="TCP"), [to(79), to(81)], [to(80), to(80, UDP)]),
     "notPorts of any protocol": (not_dport("80:81"), [PING, to(0, GRE)], [to(80), to(81, SCTP)]),
     "source ports": (

@@ -79,6 +79,20 @@ def test_single_addresses_are_hosts_not_nets():
     assert lookups.classes.nets == ()
 
 
+def test_each_family_has_its_own_addresses_only():
+    peers = who(nets=["10.1.0.0/16", "fd01::/16"])
+    world = [*BASE, pod("web6", "fd00::1", app="web"), far("db", "10.0.0.2", "fd00::2", app="db")]
+    world.append(policy("n", selector="app == 'web'", ingress=[allow(peers)]))
+    world.append(address_set("s", "10.2.0.0/16", "fd02::/16", namespace="red", app="db"))
+    for family, host, nets in (
+        (Family.V4, "10.0.0.2", ["10.1.0.0", "10.2.0.0"]),
+        (Family.V6, "fd00::2", ["fd01::", "fd02::"]),
+    ):
+        classes = ingress(world, family).classes
+        assert [str(addr) for addr in classes.hosts] == [host]
+        assert [str(Addr(family, net[0])) for net in classes.nets] == nets
+
+
 def test_touching_nets_of_one_class_are_one():
     halves = who(nets=["192.0.2.0/25", "192.0.2.128/25"])
     lookups = ingress([*BASE, policy("n", selector="app == 'web'", ingress=[allow(halves)])])
