@@ -67,6 +67,8 @@ def _check_rules(where: str, chain: Chain, ruleset: Ruleset) -> None:
     for each in chain.rules:
         if not one_family(fields_of(each.statements)):
             raise RefusedError(f"{where}: {each.text} asks for both IP versions")
+        if not _one_protocol(each.statements):
+            raise RefusedError(f"{where}: {each.text} asks for two protocols")
         for statement in each.statements:
             _check_statement(where, statement, ruleset)
     for verdict in verdicts(chain, ruleset.lookups):
@@ -101,6 +103,27 @@ def one_family(fields: Iterable[Field]) -> bool:
     return types.isdisjoint(_V4_ONLY) or types.isdisjoint(_V6_ONLY)
 
 
+def _one_protocol(statements: Iterable[Statement]) -> bool:
+    """Whether no ICMP field is asked of what the same rule says is another protocol."""
+    asked = tuple(statements)
+    of_fields = {
+        _PROTOCOL_OF[field.type] for field in fields_of(asked) if field.type in _PROTOCOL_OF
+    }
+    said = {
+        match.values[0]
+        for match in asked
+        if isinstance(match, Match) and match.field is Field.L4PROTO and not match.negated
+        if len(match.values) == 1
+    }
+    return len(said | of_fields) <= 1 or not of_fields
+
+
+_PROTOCOL_OF = {
+    Type.ICMP_TYPE: 1,
+    Type.ICMP_CODE: 1,
+    Type.ICMPV6_TYPE: 58,
+    Type.ICMPV6_CODE: 58,
+}
 _V4_ONLY = frozenset({Type.IPV4, Type.ICMP_TYPE, Type.ICMP_CODE})
 _V6_ONLY = frozenset({Type.IPV6, Type.ICMPV6_TYPE, Type.ICMPV6_CODE})
 

@@ -23,7 +23,14 @@ from korat.core.net.interval import IntervalSet
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
 from korat.core.policy.outcome import Action, Direction, Outcome
-from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side
+from korat.core.policy.rule import (
+    IcmpMatch,
+    NormalRule,
+    Ports,
+    RuleAction,
+    Side,
+    icmp_protocol,
+)
 from korat.core.render.nft.outcome import (
     OutcomeSettings,
     log_rule,
@@ -156,20 +163,36 @@ class _Writer:
         return name
 
     def _ways(self, normal: NormalRule, family: Family) -> Iterator[Way]:
-        sides = (
-            (normal.source, PEER[family, Direction.INGRESS], Field.SPORT),
-            (normal.destination, PEER[family, Direction.EGRESS], Field.DPORT),
-        )
-        fixed = [*_protocol(normal, family)]
-        choices: list[list[Way]] = [_not_icmp(normal.not_icmp, family)]
-        for side, address, port in sides:
-            fixed += self._needs(side, address, family)
-            choices.append(self._listed(normal, side, (address, port)))
-            choices.append(self._unlisted(normal, side, (address, port)))
-        for parts in product(*choices):
-            yield (*fixed, *(statement for part in parts for statement in part))
+        """The ways in which a rule matches: as ICMP, where it speaks of that, and otherwise.
 
-    def _needs(self, side: Side, address: Field, family: Family) -> Iterator[InSet]:
+        The two are kept apart because nft refuses a rule that can match nothing.
+        """
+        protocol = icmp_protocol(family)
+        sides = (
+            (normal.source, (PEER[family, Direction.INGRESS], Field.SPORT)),
+            (normal.destination, (PEER[family, Direction.EGRESS], Field.DPORT)),
+        )
+        needs = [need for side, (address, _) in sides for need in self._needs(side, address)]
+        other: Way = ()
+        if normal.icmp or normal.not_icmp:
+            ported = any(side.ports for side, _ in sides)
+            if not ported and _allows(normal, protocol):
+                for way in _icmp_ways(normal, family):
+                    yield (*needs, *way)
+            if normal.icmp or normal.protocol == protocol:
+                return
+            other = (Match(Field.L4PROTO, (protocol,), negated=True),)
+        choices = [
+            choose(normal, side, fields)
+            for side, fields in sides
+            for choose in (self._listed, self._unlisted)
+        ]
+        for parts in product(*choices):
+            ports = (statement for part in parts for statement in part)
+            yield (*_protocol(normal), *other, *needs, *ports)
+
+    def _needs(self, side: Side, address: Field) -> Iterator[InSet]:
+        family = Family.V4 if address.type is Type.IPV4 else Family.V6
         needs = needs_of(side)
         for predicates, negated in ((needs.holds, False), (needs.fails, True)):
             for predicate in predicates:
@@ -228,16 +251,16 @@ class _Writer:
         return name
 
 
-def _protocol(normal: NormalRule, family: Family) -> Iterator[Statement]:
+def _protocol(normal: NormalRule) -> Iterator[Match]:
     if normal.protocol is not None:
         yield Match(Field.L4PROTO, (normal.protocol,))
     if normal.not_protocol is not None:
         yield Match(Field.L4PROTO, (normal.not_protocol,), negated=True)
-    if normal.icmp is not None:
-        kind, code = _ICMP[family]
-        yield Match(kind, (normal.icmp.type,))
-        if normal.icmp.code is not None:
-            yield Match(code, (normal.icmp.code,))
+
+
+def _allows(normal: NormalRule, protocol: int) -> bool:
+    """Whether a packet of this protocol can match."""
+    return normal.protocol in (None, protocol) and normal.not_protocol != protocol
 
 
 _ICMP: Mapping[Family, tuple[Field, Field]] = {
@@ -246,19 +269,25 @@ _ICMP: Mapping[Family, tuple[Field, Field]] = {
 }
 
 
-def _not_icmp(icmp: IcmpMatch | None, family: Family) -> list[Way]:
-    """No ICMP at all, or another type, or the same type and another code."""
-    if icmp is None:
-        return [()]
+def _icmp_ways(normal: NormalRule, family: Family) -> Iterator[Way]:
+    """The type and code that are asked for; then another type, or the same and another code."""
     kind, code = _ICMP[family]
-    protocol = 1 if family is Family.V4 else 58
-    ways: list[Way] = [
-        (Match(Field.L4PROTO, (protocol,), negated=True),),
-        (Match(kind, (icmp.type,), negated=True),),
-    ]
+    asked: list[Match] = []
+    if normal.icmp is not None:
+        asked = list(_icmp_match(normal.icmp, kind, code))
+    if normal.not_icmp is None:
+        yield tuple(asked)
+        return
+    yield (*asked, Match(kind, (normal.not_icmp.type,), negated=True))
+    if normal.not_icmp.code is not None:
+        same = Match(kind, (normal.not_icmp.type,))
+        yield (*asked, same, Match(code, (normal.not_icmp.code,), negated=True))
+
+
+def _icmp_match(icmp: IcmpMatch, kind: Field, code: Field) -> Iterator[Match]:
+    yield Match(kind, (icmp.type,))
     if icmp.code is not None:
-        ways.append((Match(kind, (icmp.type,)), Match(code, (icmp.code,), negated=True)))
-    return ways
+        yield Match(code, (icmp.code,))
 
 
 def _ported(normal: NormalRule, *, negated: bool = False) -> Match:

@@ -1,0 +1,314 @@
+"""Real packets meet in the kernel what the simulator and the evaluator say, in both renderings.
+
+Random clusters and a table of hand-written ones are loaded one after the other into one router
+(see ``nft_wire``). Every probe's way out, and the counter of every outcome, must be the ones
+expected; nothing is waited for.
+"""
+
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from korat.core.model.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
+from korat.core.model.felix import FelixSettings
+from korat.core.model.resource import Metadata
+from korat.core.net.address import Addr
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.evaluate import judge
+from korat.core.policy.match import Packet as Flow
+from korat.core.policy.outcome import Action, Direction
+from korat.core.render.nft.node import NodeInput, render, render_slow
+from korat.core.render.nft.ruleset import Hook
+from korat.core.render.nft.simulate import Fate, Packet, Simulator
+from korat.core.render.nft.statement import CtState
+from korat.core.table.compile import compile_node
+from nft_wire import GHOST, Probe, routers
+from policy_world import allow, deny, open_namespace, policy, rule, tier, who
+from strategies_policy import NODE, clusters, packets
+
+pytestmark = pytest.mark.netns
+
+FELIX = FelixSettings()
+GHOST_ADDR = Addr(GHOST.family, GHOST.base)
+STRANGER = Addr.parse("203.0.113.9")
+
+
+@pytest.fixture(scope="module")
+def router():
+    with routers("diff") as made:
+        yield made
+
+
+def renderings(cluster):
+    """The node's table in both ways."""
+    node = NodeInput(compile_node(cluster, NODE), FELIX)
+    return render(node), render_slow(node, cluster, local(cluster))
+
+
+def local(cluster):
+    return [endpoint for endpoint in cluster.endpoints if endpoint.node == NODE]
+
+
+def owners(cluster):
+    """Which local workload has an address; addresses that several have belong to none here."""
+    found = [(addr, endpoint) for endpoint in local(cluster) for addr in endpoint.addresses]
+    several = Counter(addr for addr, _ in found)
+    return {addr: endpoint for addr, endpoint in found if several[addr] == 1 and plain(endpoint)}
+
+
+def plain(endpoint):
+    """Whether each of its families has one address, so that its tables speak for that alone."""
+    return len(endpoint.addresses) == len({addr.family for addr in endpoint.addresses})
+
+
+def probe(iif, flow):
+    a, b = flow.numbers
+    return Probe(iif, flow.src, flow.dst, flow.protocol, a, b)
+
+
+def evaluated(cluster, own, iif, flow):
+    """Whether policy lets a packet through, by the evaluator alone."""
+    sides = []
+    if iif != "eth0":
+        sides.append((own[flow.src], Direction.EGRESS))
+    if flow.dst in own:
+        sides.append((own[flow.dst], Direction.INGRESS))
+    judged = (judge(cluster, endpoint, direction, flow).outcome for endpoint, direction in sides)
+    return all(outcome.action is Action.ALLOW for outcome in judged)
+
+
+def simulated(simulator, sent, oif):
+    """Whether the packet passes, and the outcome chains that count it."""
+    chains = []
+    for hook, out in ((Hook.PREROUTING, ""), (Hook.FORWARD, oif)):
+        packet = Packet(
+            sent.iif, out, sent.src, sent.dst, sent.protocol, sent.a, sent.b, CtState.UNTRACKED
+        )
+        passage = simulator.run(packet, hook)
+        chains += passage.chains
+        if passage.fate is not Fate.ACCEPT:
+            return False, chains
+    return True, chains
+
+
+def counters(nft):
+    """Packets of each outcome chain that counted any."""
+    return Counter(
+        {
+            each["rule"]["chain"]: statement["counter"]["packets"]
+            for each in nft.list_json()
+            if "rule" in each and each["rule"]["chain"].startswith(("allow-", "deny-"))
+            for statement in each["rule"]["expr"]
+            if "counter" in statement and statement["counter"]["packets"]
+        }
+    )
+
+
+def compare(router, cluster, flows):
+    """Send every flow under both renderings and compare kernel, simulator and evaluator."""
+    own = owners(cluster)
+    router.route({addr: endpoint.interface for addr, endpoint in own.items()})
+    said = [evaluated(cluster, own, iif, flow) for iif, flow in flows]
+    sent = [probe(iif, flow) for iif, flow in flows]
+    for ruleset in renderings(cluster):
+        router.nft.apply(ruleset.text)
+        simulator = Simulator(ruleset)
+        passages = [simulated(simulator, each, router.way(each.dst)) for each in sent]
+        ways = [router.way(each.dst) if ok else "" for each, ok in zip(sent, said, strict=True)]
+        found = router.send(sent)
+        assert [ok for ok, _ in passages] == said
+        assert list(zip(sent, found, strict=True)) == list(zip(sent, ways, strict=True))
+        expected = Counter(c for _, chains in passages for c in chains if c[:5] in _OUTCOMES)
+        assert counters(router.nft) == expected
+    return said
+
+
+_OUTCOMES = ("allow", "deny-")
+
+
+def flows_of(own, drawn):
+    """Each drawn packet from and to every local workload, and between any two of them."""
+    for flow in drawn:
+        mine = {addr: e for addr, e in own.items() if addr.family is flow.family}
+        numbers = {"protocol": flow.protocol, "sport": flow.sport, "dport": flow.dport}
+        numbers |= {"icmp_type": flow.icmp_type, "icmp_code": flow.icmp_code}
+        for addr, endpoint in mine.items():
+            yield endpoint.interface, Flow(addr, flow.dst, **numbers)
+            yield "eth0", Flow(flow.src, addr, **numbers)
+            yield from ((endpoint.interface, Flow(addr, other, **numbers)) for other in mine)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(resources=clusters(), drawn=st.lists(packets(), min_size=4, max_size=8))
+def test_the_kernel_judges_random_clusters_as_the_evaluator(router, resources, drawn):
+    cluster = Cluster.build(resources)
+    compare(router, cluster, list(flows_of(owners(cluster), drawn)))
+
+
+def workload(number, namespace="red", spoof=(), **labels):
+    """The workload behind interface ``cali<number>``, with an address of each family."""
+    return WorkloadEndpoint(
+        metadata=Metadata(name=f"w{number}", namespace=namespace, labels=labels),
+        spec=WorkloadEndpointSpec(
+            orchestrator="k8s",
+            node=NODE,
+            ip_networks=(f"10.0.0.{number}/32", f"fd00::{number}/128"),
+            profiles=(f"kns.{namespace}",),
+            interface_name=f"cali{number}",
+            allow_spoofed_source_prefixes=tuple(spoof),
+        ),
+    )
+
+
+ONE, TWO, SIX_ONE, SIX_TWO = map(Addr.parse, ("10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"))
+PAIR = (open_namespace("red"), workload(1, app="x"), workload(2, app="y"))
+TCP_80, TCP_81, UDP_80 = (6, 40000, 80), (6, 40000, 81), (17, 40000, 80)
+SCTP_80, PING, TIMED_OUT, OSPF = (132, 40000, 80), (1, 8, 0), (1, 11, 0), (89, 0, 0)
+TRAFFIC = {
+    "tcp80": TCP_80,
+    "tcp81": TCP_81,
+    "udp80": UDP_80,
+    "sctp80": SCTP_80,
+    "ping": PING,
+    "timeout": TIMED_OUT,
+    "ospf": OSPF,
+    "sport53": (17, 53, 9999),
+}
+ALL = set(TRAFFIC)
+IN = ("Ingress",)
+
+
+def to_two(*ingress, **spec):
+    return policy("p", ingress=ingress, selector="app == 'y'", types=IN, **spec)
+
+
+TABLE = {
+    "no policy": ([], ALL),
+    "deny all": ([to_two()], set()),
+    "one port": ([to_two(allow(protocol="TCP", destination=who(ports=[80])))], {"tcp80"}),
+    "all but a port": (
+        [to_two(deny(protocol="TCP", destination=who(ports=[80])), allow())],
+        ALL - {"tcp80"},
+    ),
+    "a range": (
+        [to_two(allow(protocol="TCP", destination=who(ports=["80:90"])))],
+        {"tcp80", "tcp81"},
+    ),
+    "not ports": (
+        [to_two(allow(protocol="TCP", destination=who(not_ports=["1:80"])))],
+        {"tcp81"},
+    ),
+    "source port": ([to_two(allow(source=who(ports=[53]), protocol="UDP"))], {"sport53"}),
+    "both ports": (
+        [
+            to_two(
+                allow(who(ports=["40000:50000"]), who(ports=[80]), protocol="UDP"),
+                allow(who(ports=[53]), protocol="UDP"),
+            )
+        ],
+        {"udp80", "sport53"},
+    ),
+    "a protocol": ([to_two(allow(protocol="SCTP"))], {"sctp80"}),
+    "a number": ([to_two(allow(protocol=89))], {"ospf"}),
+    "not a protocol": ([to_two(allow(not_protocol="TCP"))], ALL - {"tcp80", "tcp81"}),
+    "icmp": ([to_two(allow(protocol="ICMP"))], {"ping", "timeout"}),
+    "the sender by label": ([to_two(allow(who(selector="app == 'x'")))], ALL),
+    "another sender": ([to_two(allow(who(selector="app == 'z'")))], set()),
+    "the sender by net": ([to_two(allow(who(nets=["10.0.0.0/31"])))], ALL),
+    "not the sender's net": ([to_two(allow(who(not_nets=["10.0.0.0/31"])))], set()),
+    "pass to the profile": ([to_two(rule("Pass"))], ALL),
+    "pass to the next tier": (
+        [
+            tier("first", 1.0),
+            tier("second", 2.0),
+            policy("a", ingress=[rule("Pass", protocol="TCP"), allow()], tier="first", types=IN),
+            policy(
+                "b",
+                ingress=[allow(protocol="TCP", destination=who(ports=[80]))],
+                tier="second",
+                types=IN,
+            ),
+        ],
+        ALL - {"tcp81"},
+    ),
+    "egress alone": (
+        [policy("e", egress=[allow(protocol="TCP")], types=("Egress",), selector="app == 'x'")],
+        {"tcp80", "tcp81"},
+    ),
+    "egress and ingress must both allow": (
+        [
+            policy("e", egress=[allow(protocol="TCP")], types=("Egress",), selector="app == 'x'"),
+            to_two(allow(destination=who(ports=[80]), protocol="TCP"), allow(protocol="UDP")),
+        ],
+        {"tcp80"},
+    ),
+    "log and go on": ([to_two(rule("Log"), allow(protocol="UDP"))], {"udp80", "sport53"}),
+}
+
+
+@pytest.mark.parametrize(("policies", "passing"), TABLE.values(), ids=TABLE)
+def test_between_two_workloads_of_one_node_both_must_allow(router, policies, passing):
+    cluster = Cluster.build([*PAIR, *policies])
+    flows = [("cali1", _flow(ONE, TWO, *numbers)) for numbers in TRAFFIC.values()]
+    said = compare(router, cluster, flows)
+    assert {name for name, ok in zip(TRAFFIC, said, strict=True) if ok} == passing
+
+
+def _flow(src, dst, protocol, a, b):
+    if protocol in (1, 58):
+        return Flow(src, dst, protocol, icmp_type=a, icmp_code=b)
+    return Flow(src, dst, protocol, sport=a, dport=b)
+
+
+def load(router, resources=PAIR, felix=FELIX, routed=(ONE, TWO, SIX_ONE, SIX_TWO)):
+    """Load the fast rendering, with the workloads' addresses routed to them."""
+    cluster = Cluster.build(resources)
+    router.route({a: e.interface for e in local(cluster) for a in e.addresses if a in routed})
+    router.nft.apply(render(NodeInput(compile_node(cluster, NODE), felix)).text)
+
+
+UDP_PROBE = (17, 1000, 53)
+SPOOFS = {
+    "its own": (Probe("cali1", ONE, TWO, *UDP_PROBE), "cali2"),
+    "its own, out": (Probe("cali1", ONE, STRANGER, *UDP_PROBE), "eth0"),
+    "its own, IPv6": (Probe("cali1", SIX_ONE, SIX_TWO, *UDP_PROBE), "cali2"),
+    "its neighbour's": (Probe("cali1", TWO, STRANGER, *UDP_PROBE), ""),
+    "nobody's": (Probe("cali1", Addr.parse("10.0.0.99"), TWO, *UDP_PROBE), ""),
+    "a stranger's": (Probe("cali1", Addr.parse("8.8.8.8"), TWO, *UDP_PROBE), ""),
+    "its neighbour's, IPv6": (Probe("cali1", SIX_TWO, SIX_TWO, *UDP_PROBE), ""),
+    "link-local, no discovery": (Probe("cali1", Addr.parse("fe80::1"), SIX_TWO, 58, 128, 0), ""),
+    "an unknown interface": (Probe("calighost", ONE, TWO, *UDP_PROBE), ""),
+    "an unknown interface, own": (Probe("calighost", GHOST_ADDR, STRANGER, *UDP_PROBE), ""),
+    "to an unknown interface": (Probe("eth0", STRANGER, GHOST_ADDR, *UDP_PROBE), ""),
+    "a workload to an unknown interface": (Probe("cali1", ONE, GHOST_ADDR, *UDP_PROBE), ""),
+    "VXLAN": (Probe("cali1", ONE, TWO, 17, 1000, 4789), ""),
+    "IPIP": (Probe("cali1", ONE, TWO, 4, 0, 0), ""),
+    "VXLAN to a workload": (Probe("eth0", STRANGER, TWO, 17, 1000, 4789), "cali2"),
+    "not ours at all": (Probe("eth0", ONE, STRANGER, *UDP_PROBE), "eth0"),
+    "lent, not honoured": (Probe("cali2", Addr.parse("172.16.0.9"), ONE, *UDP_PROBE), ""),
+}
+
+
+@pytest.mark.parametrize(("sent", "way"), SPOOFS.values(), ids=SPOOFS)
+def test_a_workload_can_only_be_itself(router, sent, way):
+    load(router, (*PAIR[:2], workload(2, spoof=("172.16.0.0/24",), app="y")))
+    assert router.send([sent]) == [way]
+
+
+def test_lent_sources_pass_where_the_setting_honours_them(router):
+    lent = ("172.16.0.0/24", "172.16.0.0/16", "fd99::/64")
+    load(
+        router,
+        (*PAIR[:2], workload(2, spoof=lent, app="y")),
+        FelixSettings(workload_source_spoofing="Any"),
+    )
+    sources = [("172.16.0.9", ONE), ("172.16.9.9", ONE), ("fd99::1", SIX_ONE), ("172.17.0.1", ONE)]
+    by_two = [Probe("cali2", Addr.parse(src), dst, *UDP_PROBE) for src, dst in sources]
+    by_one = [Probe("cali1", Addr.parse("172.16.0.9"), TWO, *UDP_PROBE)]
+    assert router.send(by_two + by_one) == ["cali1", "cali1", "cali1", "", ""]

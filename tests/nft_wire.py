@@ -1,0 +1,206 @@
+"""A router in a namespace with a raw wire on each of its interfaces, and no waiting for losses.
+
+    outer namespace:   wire       wire   ...   wire    wire
+                         |          |            |       |
+    router namespace:  cali1 ... cali5  calighost  eth0    eth1
+
+Packets are put on a wire as frames and read off the others as frames, so that any protocol and any
+source address can be sent and nobody answers. The kernel works frames off in order on the
+processor that sent them: when the fence, a packet from eth0 to eth1 that is none of korat's
+business, has come through, everything before it was delivered or dropped.
+"""
+
+import os
+import socket
+import struct
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pyroute2 import IPRoute
+
+from korat.core.net.address import Addr, Family, Prefix
+from korat.drivers.kernel import namespace, sysctl
+from korat.drivers.kernel.nft import Nft
+
+WORKLOADS = tuple(f"cali{number}" for number in range(1, 6))
+INTERFACES = (*WORKLOADS, "calighost", "eth0", "eth1")
+GHOST = Prefix.parse("198.51.100.66")  # routed to the workload interface that nobody has
+FENCE = Addr.parse("198.51.100.1")  # routed to eth1
+_ETHERTYPE = {Family.V4: 0x0800, Family.V6: 0x86DD}
+_AF = {Family.V4: socket.AF_INET, Family.V6: socket.AF_INET6}
+_OUTGOING = 4
+_ANY = 0x0003
+_FENCE_MARK = (1 << 32) - 1
+
+_SETTINGS = {
+    "net/ipv4/ip_forward": 1,
+    "net/ipv4/conf/all/rp_filter": 0,
+    "net/ipv4/conf/default/rp_filter": 0,
+    "net/ipv4/conf/all/send_redirects": 0,
+    "net/ipv4/conf/default/send_redirects": 0,
+    "net/ipv6/conf/all/forwarding": 1,
+    "net/ipv6/conf/default/accept_dad": 0,
+    "net/ipv6/conf/all/accept_dad": 0,
+}
+_MUTE = {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
+_STATELESS = """
+add table inet kt-stateless
+add chain inet kt-stateless raw { type filter hook prerouting priority -310; }
+add rule inet kt-stateless raw notrack
+"""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A packet and the interface by which it comes; ``a`` and ``b`` are its first two numbers."""
+
+    iif: str
+    src: Addr
+    dst: Addr
+    protocol: int
+    a: int = 0
+    b: int = 0
+
+
+@contextmanager
+def routers(suffix):
+    """A router whose connection tracking is off, so that every packet is judged for itself."""
+    inner, outer = (f"kt-{os.getpid()}-{suffix}-{end}" for end in ("in", "out"))
+    processors = os.sched_getaffinity(0)
+    try:
+        namespace.create(inner)
+        namespace.create(outer)
+        sysctl.write(_SETTINGS, inner)
+        sysctl.write(_MUTE, outer)
+        namespace.run_in(inner, lambda: _cable(outer))
+        os.sched_setaffinity(0, {min(processors)})
+        with namespace.run_in(inner, Nft) as nft, _wires(outer) as wires:
+            nft.apply(_STATELESS)
+            yield Router(inner, nft, wires)
+    finally:
+        os.sched_setaffinity(0, processors)
+        namespace.remove(inner)
+        namespace.remove(outer)
+
+
+@contextmanager
+def _wires(outer):
+    wires = {
+        name: namespace.socket_in(outer, socket.AF_PACKET, socket.SOCK_RAW) for name in INTERFACES
+    }
+    try:
+        for name, wire in wires.items():
+            wire.bind((name, _ANY))
+            wire.settimeout(5)
+        yield wires
+    finally:
+        for wire in wires.values():
+            wire.close()
+
+
+def _cable(outer):
+    """In the router's namespace: a veth per interface, its other end outside."""
+    with IPRoute() as ip:
+        for number, name in enumerate(INTERFACES):
+            there = {"ifname": name, "net_ns_fd": outer, "address": _mac(1, number)}
+            ip.link("add", ifname=name, kind="veth", peer=there, address=_mac(0, number))
+            index = ip.link_lookup(ifname=name)[0]
+            # Without ARP no neighbour is ever asked for; a frame goes to its own sender's address.
+            ip.link("set", index=index, arp=False, state="up")
+        for name, prefix in (("eth1", Prefix.of(FENCE)), ("calighost", GHOST)):
+            _route(ip, "add", str(prefix), name)
+        for default in ("0.0.0.0/0", "::/0"):
+            _route(ip, "add", default, "eth0")
+    namespace.run_in(outer, _up)
+
+
+def _up():
+    with IPRoute() as ip:
+        for name in INTERFACES:
+            ip.link("set", index=ip.link_lookup(ifname=name)[0], state="up")
+
+
+def _route(ip, verb, prefix, interface):
+    family = _AF[Prefix.parse(prefix).family]
+    ip.route(verb, family=family, dst=prefix, oif=ip.link_lookup(ifname=interface)[0])
+
+
+def _change(changes):
+    with IPRoute() as ip:
+        for verb, addr, interface in changes:
+            _route(ip, verb, str(Prefix.of(addr)), interface)
+
+
+def _mac(side, number):
+    return f"02:00:00:00:{side:02x}:{number:02x}"
+
+
+class Router:
+    """What a test does with the router: load rules, route addresses, send packets."""
+
+    def __init__(self, inner, nft, wires):
+        self.nft = nft
+        self._inner = inner
+        self._wires = wires
+        self._routes = {}
+
+    def route(self, routes):
+        """Route exactly these addresses to these workload interfaces; others go to eth0."""
+        gone, fresh = self._routes.items() - routes.items(), routes.items() - self._routes.items()
+        changes = [("del", *route) for route in gone] + [("add", *route) for route in fresh]
+        if changes:
+            namespace.run_in(self._inner, lambda: _change(changes))
+        self._routes = dict(routes)
+
+    def way(self, addr):
+        """The interface by which packets to an address leave."""
+        fixed = {FENCE: "eth1", Addr(GHOST.family, GHOST.base): "calighost"}
+        return self._routes.get(addr) or fixed.get(addr, "eth0")
+
+    def send(self, probes):
+        """For each probe the interface on which it came out, or an empty name."""
+        for mark, probe in enumerate(probes):
+            self._put(probe, mark)
+        self._put(Probe("eth0", Addr.parse("192.0.2.77"), FENCE, 253), _FENCE_MARK)
+        while _FENCE_MARK not in self._take("eth1"):
+            pass
+        found = {}
+        for name, wire in self._wires.items():
+            wire.setblocking(False)
+            while (marks := self._take(name)) is not None:
+                for mark in marks:
+                    assert mark not in found, f"probe {mark} came out twice"
+                    found[mark] = name
+            wire.settimeout(5)
+        return [found.get(mark, "") for mark in range(len(probes))]
+
+    def _put(self, probe, mark):
+        number = INTERFACES.index(probe.iif)
+        head = bytes.fromhex(f"{_mac(0, number)}{_mac(1, number)}".replace(":", ""))
+        frame = head + struct.pack("!H", _ETHERTYPE[probe.src.family]) + packed(probe, mark)
+        self._wires[probe.iif].send(frame)
+
+    def _take(self, name):
+        """The marks in the next frame, or None when there is no frame."""
+        try:
+            frame, (_, _, kind, *_) = self._wires[name].recvfrom(4096)
+        except BlockingIOError:
+            return None
+        start = {b"\x08\x00": 34, b"\x86\xdd": 54}.get(frame[12:14])
+        if kind == _OUTGOING or start is None or frame[start + 8 : start + 12] != b"mark":
+            return []
+        return [int.from_bytes(frame[start + 4 : start + 8])]
+
+
+def packed(probe, mark):
+    """The packet: an IP header and twenty octets, the first four of which are ``a`` and ``b``."""
+    numbers = "!BB2x" if probe.protocol in (1, 58) else "!HH"
+    body = struct.pack(numbers, probe.a, probe.b) + struct.pack("!I4s8x", mark, b"mark")
+    width = probe.src.family.bits // 8
+    addresses = probe.src.value.to_bytes(width) + probe.dst.value.to_bytes(width)
+    if probe.src.family is Family.V6:
+        return struct.pack("!IHBB", 6 << 28, len(body), probe.protocol, 64) + addresses + body
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0, 64, probe.protocol, 0)
+    total = sum(struct.unpack("!10H", head + addresses))
+    total = (total & 0xFFFF) + (total >> 16)
+    return head[:10] + struct.pack("!H", ~total & 0xFFFF) + addresses + body
