@@ -54,8 +54,8 @@ class Truths:
         """Lay everything that the atoms ask for over the number line."""
         alone: defaultdict[int, int] = defaultdict(int)
         wide: list[tuple[int, int, int]] = []
-        for net, truth in _laid(cluster, atoms):
-            if net.family is not family or not truth:
+        for net, truth in _laid(cluster, family, atoms):
+            if not truth:
                 continue
             if net.length == family.bits:
                 alone[net.base] |= truth
@@ -75,21 +75,23 @@ def _beneath(stretches: Sequence[Stretch], value: int) -> int:
     return stretches[at].truth if at >= 0 and value <= stretches[at].last else 0
 
 
-def _laid(cluster: Cluster, atoms: Mapping[Atom, int]) -> Iterator[tuple[Prefix, int]]:
-    """Prefixes and what their owner's labels, or a rule's CIDR, makes true of them."""
+def _laid(
+    cluster: Cluster, family: Family, atoms: Mapping[Atom, int]
+) -> Iterator[tuple[Prefix, int]]:
+    """Prefixes of a family and what their owner's labels, or a rule's CIDR, makes true of them."""
+    if not atoms:
+        return
     labels = _LabelTruth(atoms)
     for endpoint in cluster.endpoints:
-        truth = labels.of(endpoint.labels) | labels.ports(endpoint)
-        for addr in endpoint.addresses:
-            yield Prefix.of(addr), truth
+        own = endpoint.addresses_of(family)
+        truth = labels.of(endpoint.labels) | labels.ports(endpoint) if own else 0
+        yield from ((Prefix.of(addr), truth) for addr in own)
     for addresses in cluster.sets:
         truth = labels.of(addresses.labels)
-        for net in addresses.nets:
-            yield net, truth
+        yield from ((net, truth) for net in addresses.nets if net.family is family)
     for atom, bit in atoms.items():
         if isinstance(atom, InNets):
-            for net in atom.nets:
-                yield net, 1 << bit
+            yield from ((net, 1 << bit) for net in atom.nets)
 
 
 class _LabelTruth:

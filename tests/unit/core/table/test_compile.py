@@ -100,6 +100,14 @@ def test_touching_nets_of_one_class_are_one():
     assert (first, last) == (Addr.parse("192.0.2.0").value, Addr.parse("192.0.2.255").value)
 
 
+def test_what_only_the_other_direction_asks_splits_nothing():
+    whole = policy("i", selector="app == 'web'", ingress=[allow(who(nets=["192.0.2.0/24"]))])
+    half = policy("e", selector="app == 'web'", egress=[allow(None, who(nets=["192.0.2.0/25"]))])
+    lookups = ingress([*BASE, whole, half])
+    ((first, last, _),) = lookups.classes.nets
+    assert (first, last) == (Addr.parse("192.0.2.0").value, Addr.parse("192.0.2.255").value)
+
+
 def test_equal_tables_are_one_object_across_endpoints_and_policies():
     twins = [pod(f"t{n}", f"10.0.1.{n}", namespace="blue") for n in range(3)]
     lookups = ingress([*BASE, *twins])
