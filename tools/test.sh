@@ -4,6 +4,20 @@
 set -eu
 bin=${1:-.venv/bin}
 
+# Programs that some kernel tests compare korat with; where they cannot be had the tests say so.
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  missing=""
+  for package in iputils-ping containernetworking-plugins; do
+    dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"
+  done
+  if [ -n "$missing" ]; then
+    echo "installing for the tests:$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null || true
+  fi
+fi
+
 step() { printf '\n== %s\n' "$1"; }
 
 step "format, lint, types, layers"

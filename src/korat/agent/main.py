@@ -134,8 +134,8 @@ def _programmed(store: Store, loop: NodeLoop, timeout_s: float) -> bool:
 
 
 def _pod_cidrs(store: Store, node_name: str) -> tuple[Prefix, ...]:
-    """The node's pod subnets, as the cluster gave them."""
-    node = Client(store).get(Key("Node", "", node_name))
+    """The node's pod subnets, as the cluster gave them; none until it did."""
+    node = Client(store).read(["Node"]).by_key.get(Key("Node", "", node_name))
     cidrs = node.status.pod_cidrs if isinstance(node, Node) else ()
     return tuple(Prefix.parse(cidr) for cidr in cidrs)
 

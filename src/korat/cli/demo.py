@@ -6,7 +6,6 @@ Every number on the screen is measured while it runs; the lab stays up afterward
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.rule import Rule
 
 from korat.cli import explain_screen, lab_screen, manifest
 from korat.cli.question import ask
@@ -22,6 +21,8 @@ from korat.lab.roster import Wanted
 from korat.lab.session import Session, attach
 from korat.lab.state import LabPaths
 from korat.lab.up import up
+
+_LINE = 90
 
 
 def demo(
@@ -62,8 +63,7 @@ def _resources(files: Sequence[str]) -> list[Resource]:
 
 
 def _heading(console: Console, words: str) -> None:
-    console.print()
-    console.print(Rule(f"[bold]{words}[/]", align="left", style=DIM))
+    console.print(f"\n[bold]{words}[/]\n[{DIM}]{'─' * min(console.width, _LINE)}[/]")
 
 
 def _explain(console: Console, lab: Session, probes: Sequence[Probe]) -> None:
