@@ -41,10 +41,15 @@ def plan_once(store: Store, cloud: CloudNetwork, settings: UdrSettings) -> UdrPl
 def apply_once(store: Store, cloud: CloudNetwork, settings: UdrSettings) -> UdrPlan:
     """Make the changes and tell the agents of the VNet; the plan that was applied.
 
+    Unlike the loop, which must not let one bad node stop the others, this is all or nothing.
+
     Raises:
+        Invalid: the plan has problems; nothing was written.
         Conflict: someone else changed the same things meanwhile; do it again.
     """
     look = look_once(store, cloud, settings)
+    if look.plan.problems:
+        raise Invalid(look.plan.problems, "nothing was changed")
     if not look.plan.empty:
         cloud.apply(look.plan.steps)
     announce_vnet(store, look.network.prefixes)

@@ -13,7 +13,7 @@ from azure_site import GROUP, LOCATION, Site, nic_body, put_node, target
 from korat.controllers.loop import EFFECT_POLL_S, RouteController
 from korat.controllers.route import apply_once, not_effective, plan_once
 from korat.controllers.settings import RouteSettings
-from korat.core.errors import Conflict, Unavailable
+from korat.core.errors import Conflict, Invalid, Unavailable
 from korat.core.net.address import Prefix
 from korat.core.route.effective import EffectiveRoute
 from korat.core.route.network import Network
@@ -102,6 +102,19 @@ def test_from_nothing_to_the_planned_state_and_then_nothing_more(
     assert apply_once(store, cloud, settings.udr).empty
     assert site.writes() == []
     assert len(site.server.arm.journal) == 3, "VNet, table and one list of NICs"
+
+
+def test_by_hand_it_is_all_or_nothing_but_the_loop_helps_the_good_nodes(
+    site: Site, store: MemoryStore, cloud: AzureNetwork, settings: RouteSettings
+):
+    put_node(store, "vm3", "10.10.0.6", "10.10.0.0/24")
+    with pytest.raises(Invalid) as refused:
+        apply_once(store, cloud, settings.udr)
+    assert "overlaps subnet nodes (10.10.0.0/24)" in str(refused.value)
+    assert str(refused.value).endswith("; nothing was changed")
+    assert site.writes() == []
+    RouteController(store, cloud, settings).turn()
+    assert sorted(routes(site)) == ["vm1", "vm2"]
 
 
 def _delete_route(site: Site) -> None:

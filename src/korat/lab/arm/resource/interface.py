@@ -25,7 +25,10 @@ def put(model: Model, target: Target, body: Json) -> None:
         if key not in _READ_ONLY
     }
     properties["enableIPForwarding"] = properties.get("enableIPForwarding") is True
-    configs = rule.named(rule.mappings(properties, "ipConfigurations"))
+    configs = [
+        {"name": config["name"], "properties": rule.properties_of(config)}
+        for config in rule.named(rule.mappings(properties, "ipConfigurations"))
+    ]
     _check_primary(configs)
     taken = _addresses_of_others(model, target)
     properties["ipConfigurations"] = []
@@ -125,16 +128,15 @@ def _check_primary(configs: list[Json]) -> None:
     if not configs:
         message = "A network interface needs an IP configuration."
         raise bad_request("NetworkInterfaceMustHaveAtLeastOneIpConfiguration", message)
-    if not any(rule.properties_of(config).get("primary") for config in configs):
-        configs[0].setdefault("properties", {})["primary"] = True
-    if sum(bool(rule.properties_of(config).get("primary")) for config in configs) > 1:
+    if not any(config["properties"].get("primary") for config in configs):
+        configs[0]["properties"]["primary"] = True
+    if sum(bool(config["properties"].get("primary")) for config in configs) > 1:
         message = "A network interface has one primary IP configuration."
         raise bad_request("NetworkInterfaceCanHaveOnlyOnePrimaryIpConfiguration", message)
 
 
 def _clean(model: Model, config: Json, old: Json | None, taken: dict[str, str]) -> Json:
-    given = rule.properties_of(config)
-    name = config["name"]
+    name, given = config["name"], config["properties"]
     target = parse_id(str(rule.mapping(given, "subnet").get("id")))
     network = model.lookup(target) if target.kind == "virtualNetworks" else None
     subnet = child_of(network, "subnets", target.child) if network else None

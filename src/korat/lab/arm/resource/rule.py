@@ -56,6 +56,16 @@ def mappings(body: Json, field: str) -> list[Json]:
     return value
 
 
+def strings(body: Json, field: str) -> list[str]:
+    """A list of strings in a body, empty when absent."""
+    value: Any = body.get(field)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise bad_request("InvalidRequestFormat", f"'{field}' must be a list of strings.")
+    return value
+
+
 def named(children: Iterable[Json]) -> list[Json]:
     """Children with legal names that differ, whatever the case."""
     checked = list(children)
@@ -90,7 +100,7 @@ def address(text: object, what: str) -> Addr:
 
 def subnet_prefixes(properties: Json, what: str = "a subnet") -> tuple[Prefix, ...]:
     """A subnet's prefixes, from either of ARM's two spellings."""
-    texts = properties.get("addressPrefixes") or [properties.get("addressPrefix")]
+    texts = strings(properties, "addressPrefixes") or [str(properties.get("addressPrefix"))]
     return tuple(prefix(text, what) for text in texts)
 
 

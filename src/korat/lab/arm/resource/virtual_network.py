@@ -144,7 +144,7 @@ def _without_read_only(properties: Json) -> Json:
 
 
 def _check_space(properties: Json) -> tuple[Prefix, ...]:
-    texts = rule.mapping(properties, "addressSpace").get("addressPrefixes") or []
+    texts = rule.strings(rule.mapping(properties, "addressSpace"), "addressPrefixes")
     space = tuple(rule.prefix(text, "the address space") for text in texts)
     if not space:
         raise bad_request("VnetAddressSpaceRequired", "addressSpace.addressPrefixes is empty.")
