@@ -6,7 +6,7 @@ and ``far`` (10.0.0.3, blue) and two network sets are its peers.
 
 import pytest
 
-from korat.core.model.policy import Icmp, ServiceAccountMatch, ServiceMatch
+from korat.core.model.policy import HttpMatch, Icmp, ServiceAccountMatch, ServiceMatch
 from korat.core.policy.outcome import Action, Direction
 from policy_world import (
     address_set,
@@ -164,6 +164,11 @@ NUMBERS = {
     "a protocol by name": (allow(protocol="TCP"), [to(1)], [to(1, UDP), PING]),
     "a protocol in any case": (allow(protocol="udplite"), [to(1, LITE)], [to(1, UDP)]),
     "a protocol by digits": (allow(protocol="47"), [to(0, GRE)], [to(1)]),
+    "HTTP criteria are not the kernel's": (
+        allow(protocol="TCP", http=HttpMatch(methods=("GET",))),
+        [to(80)],
+        [to(80, UDP)],
+    ),
     "notProtocol": (allow(not_protocol=6), [to(1, UDP), PING, to(0, GRE)], [to(1)]),
     "protocol and notProtocol": (allow(protocol=6, not_protocol="TCP"), [], [to(1), PING]),
     "a port": (dport(80, protocol="TCP"), [to(80)], [to(79), to(81), to(80, UDP)]),

@@ -1,0 +1,38 @@
+"""Law: a trace holds exactly what was asked, and the outcome can be read off it."""
+
+from hypothesis import HealthCheck, given, settings
+
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.evaluate import verdict
+from korat.core.policy.outcome import Action
+from korat.core.policy.rule import RuleAction
+from strategies_policy import clusters, flows
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@given(clusters(), flows())
+def test_the_trace_leads_to_the_outcome(resources, sent):
+    cluster = Cluster.build(resources)
+    for packet in sent:
+        found = verdict(cluster, packet)
+        sides = [side for side in (found.egress, found.ingress) if side is not None]
+        for side in sides:
+            check(side)
+        denied = [side for side in sides if side.outcome.action is Action.DENY]
+        assert found.action is (Action.DENY if denied else Action.ALLOW)
+
+
+def check(side):
+    """The last stage ends it, Log rules are the trail, nothing is asked after a decision."""
+    *passed, last = side.stages
+    assert [stage.ended for stage in passed] == [None] * len(passed)
+    assert last.ended == side.outcome
+    policies = [policy for stage in side.stages for policy in stage.policies]
+    asked = [rule for policy in policies for rule in policy.rules]
+    logged = [r.ref for r in asked if not r.why_not and r.action is RuleAction.LOG]
+    assert tuple(logged) == side.outcome.logs
+    for policy in policies:
+        early = policy.rules[:-1]
+        assert all(rule.why_not or rule.action is RuleAction.LOG for rule in early)
+    deciders = [r for r in asked if r.ref == side.outcome.ref]
+    assert side.outcome.ref.index is None or deciders == asked[-1:]
