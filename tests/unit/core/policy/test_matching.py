@@ -201,6 +201,11 @@ NUMBERS = {
         [to(81)],
         [to(80), packet(OUT, WEB, TCP, 1, 81)],
     ),
+    "every kind of port list at once": (
+        allow(who(ports=["1:65535"], not_ports=[5]), who(ports=["1:90"], not_ports=[81])),
+        [to(80), to(80, SCTP)],
+        [to(81), to(91), packet(OUT, WEB, TCP, 5, 80), PING],
+    ),
     "a named port": (dport("http", protocol="TCP"), [to(80)], [to(53), to(80, UDP)]),
     "a named port of another protocol": (dport("http", protocol="UDP"), [], [to(80, UDP), to(80)]),
     "named ports without a protocol": (
@@ -263,6 +268,17 @@ def test_a_peers_named_port_is_the_peers_own():
         is Action.ALLOW
     }
     assert reached == {(DB, 5000, False), (FAR, 6000, False), (DB, 5000, True)}
+
+
+def test_a_named_source_port_is_the_senders():
+    near = who(ports=["alt"], selector="app == 'db'", namespace_selector="all()")
+    sent = [packet(addr, WEB, a=port) for addr in (DB, FAR, OUT) for port in (5000, 6000)]
+    found = [(str(p.src), p.sport) for p in sent if lets_in(allow(near, protocol="TCP"), p)]
+    assert found == [(DB, 5000), (FAR, 6000)]
+    own = policy(selector="app == 'web'", egress=[allow(who(ports=["http"]))])
+    for port, action in ((80, Action.ALLOW), (81, Action.DENY)):
+        reply = packet(WEB, OUT, a=port, b=1)
+        assert judged([*WORLD, own], Direction.EGRESS, reply).action is action
 
 
 def test_a_negated_name_means_the_positive_selectors_port():
