@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from korat.core.render.nft.check import fields_of, one_family
+from korat.core.render.nft.check import one_family
 from korat.core.render.nft.ruleset import Base, Chain, Hook, NamedSet, Ruleset, VerdictMap, rule
 from korat.core.render.nft.statement import (
     ACCEPT,
@@ -123,7 +123,7 @@ def rules(draw, named, chains):
             )
         )
     end = draw(st.one_of(ways))
-    if not one_family(fields_of((*match, *end))):
+    if not one_family((*match, *end)):
         end = (Counter(),)
     return rule(*match, *end, comment=draw(st.sampled_from(["", "why not"])))
 

@@ -65,7 +65,7 @@ def check(ruleset: Ruleset) -> None:
 
 def _check_rules(where: str, chain: Chain, ruleset: Ruleset) -> None:
     for each in chain.rules:
-        if not one_family(fields_of(each.statements)):
+        if not one_family(each.statements):
             raise RefusedError(f"{where}: {each.text} asks for both IP versions")
         if not _one_protocol(each.statements):
             raise RefusedError(f"{where}: {each.text} asks for two protocols")
@@ -97,25 +97,28 @@ def fields_of(statements: Iterable[Statement]) -> Iterator[Field]:
             yield from statement.fields
 
 
-def one_family(fields: Iterable[Field]) -> bool:
-    """Whether no field is of IPv4 alone while another is of IPv6 alone; nft refuses such a rule."""
-    types = {field.type for field in fields}
-    return types.isdisjoint(_V4_ONLY) or types.isdisjoint(_V6_ONLY)
+def one_family(statements: Iterable[Statement]) -> bool:
+    """Whether nothing is of IPv4 alone while another thing is of IPv6 alone; nft refuses that."""
+    asked = tuple(statements)
+    types = {field.type for field in fields_of(asked)}
+    said = _said(asked, Field.NFPROTO)
+    v4 = not types.isdisjoint(_V4_ONLY) or said == {_NFPROTO_V4}
+    v6 = not types.isdisjoint(_V6_ONLY) or said == {_NFPROTO_V6}
+    return not (v4 and v6)
+
+
+def _said(statements: Iterable[Statement], field: Field) -> set[Value]:
+    """The single values that a field must have."""
+    matches = (each for each in statements if isinstance(each, Match) and each.field is field)
+    return {match.values[0] for match in matches if len(match.values) == 1 and not match.negated}
 
 
 def _one_protocol(statements: Iterable[Statement]) -> bool:
     """Whether no ICMP field is asked of what the same rule says is another protocol."""
     asked = tuple(statements)
-    of_fields = {
-        _PROTOCOL_OF[field.type] for field in fields_of(asked) if field.type in _PROTOCOL_OF
-    }
-    said = {
-        match.values[0]
-        for match in asked
-        if isinstance(match, Match) and match.field is Field.L4PROTO and not match.negated
-        if len(match.values) == 1
-    }
-    return len(said | of_fields) <= 1 or not of_fields
+    kinds = {field.type for field in fields_of(asked)} & _PROTOCOL_OF.keys()
+    of_fields: set[Value] = {_PROTOCOL_OF[kind] for kind in kinds}
+    return not of_fields or len(_said(asked, Field.L4PROTO) | of_fields) == 1
 
 
 _PROTOCOL_OF = {
@@ -124,6 +127,7 @@ _PROTOCOL_OF = {
     Type.ICMPV6_TYPE: 58,
     Type.ICMPV6_CODE: 58,
 }
+_NFPROTO_V4, _NFPROTO_V6 = 2, 10
 _V4_ONLY = frozenset({Type.IPV4, Type.ICMP_TYPE, Type.ICMP_CODE})
 _V6_ONLY = frozenset({Type.IPV6, Type.ICMPV6_TYPE, Type.ICMPV6_CODE})
 

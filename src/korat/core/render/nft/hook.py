@@ -45,6 +45,7 @@ from korat.core.render.nft.statement import (
     Type,
     Verdict,
     goto,
+    is_interface_name,
     jump,
 )
 from korat.core.table.value import LocalEndpoint
@@ -137,7 +138,7 @@ _NEIGHBOUR = Match(Field.ICMPV6_TYPE, _NEIGHBOUR_TYPES)
 def _source_sets(endpoints: Iterable[LocalEndpoint], settings: HookSettings) -> dict[str, Lookup]:
     own: defaultdict[Family, set[Key]] = defaultdict(set)
     lent: defaultdict[str, set[Prefix]] = defaultdict(set)
-    for endpoint in endpoints:
+    for endpoint in filter(lambda e: is_interface_name(e.interface), endpoints):
         for addr in endpoint.addresses:
             own[addr.family].add((endpoint.interface, addr.value))
         if settings.spoofing_allowed:

@@ -33,6 +33,7 @@ from korat.core.render.nft.statement import (
     Type,
     Verdict,
     goto,
+    is_interface_name,
 )
 from korat.core.render.nft.table import table_chain
 from korat.core.table.value import DirectionPolicy, NodePolicy, VerdictTable
@@ -115,6 +116,8 @@ class _Branch:
         }
         by_class: defaultdict[int, dict[Key, Verdict]] = defaultdict(dict)
         for (number, interface), table in policy.tables.items():
+            if not is_interface_name(interface):
+                continue  # It stays unknown, and so is dropped.
             by_class[number][interface,] = _way(table)
         for number in ways:
             found[self._class(number)] = VerdictMap((Type.IFNAME,), by_class[number])

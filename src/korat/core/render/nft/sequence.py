@@ -61,6 +61,7 @@ from korat.core.render.nft.statement import (
     Value,
     Verdict,
     goto,
+    is_interface_name,
     key_text,
 )
 from korat.core.table.predicate import (
@@ -93,7 +94,7 @@ def render_sequences(
                     writer.sequence(sequences.of(endpoint, direction, family))
                 )
                 for endpoint in endpoints
-                if endpoint.addresses_of(family)
+                if endpoint.addresses_of(family) and is_interface_name(endpoint.interface)
             }
             writer.lookups[name] = VerdictMap((Type.IFNAME,), ways)
             of_family = Match(Field.NFPROTO, (NFPROTO[family],))

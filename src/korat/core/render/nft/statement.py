@@ -17,7 +17,8 @@ from korat.core.net.address import Addr, Family, Prefix
 #: What the kernel keeps of a log prefix (NF_LOG_PREFIXLEN less its terminator).
 LOG_PREFIX_MAX = 127
 
-_IFNAME = re.compile(r"[!#-)+-.0-~]{1,15}")  # printable, no blank, quote, star or slash
+#: Printable, without blank, quote, star, slash and backslash: what nft takes literally.
+_IFNAME = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}")
 _UNPRINTABLE = re.compile(r"[^ !#-~]")
 
 
@@ -121,9 +122,14 @@ def value_text(kind: Type, value: Value) -> str:
         return _span(kind, value)
     if isinstance(value, int):
         return _number(kind, value)
-    if not _IFNAME.fullmatch(value.removesuffix("*")):
+    if not is_interface_name(value):
         raise ValueError(f"not an interface name: {value!r}")
     return f'"{value}"'
+
+
+def is_interface_name(text: str) -> bool:
+    """Whether nftables can mean exactly this interface; no others are ever rendered."""
+    return _IFNAME.fullmatch(text) is not None
 
 
 def key_text(types: tuple[Type, ...], key: Key) -> str:
@@ -203,9 +209,14 @@ class Match:
     @property
     def text(self) -> str:
         """As nftables reads it."""
-        values = [value_text(self.field.type, value) for value in self.values]
+        values = [self._value(value) for value in self.values]
         right = values[0] if len(values) == 1 else f"{{ {', '.join(values)} }}"
         return f"{self.field.value} {'!= ' if self.negated else ''}{right}"
+
+    def _value(self, value: Value) -> str:
+        if isinstance(value, str) and value.endswith("*"):
+            return value_text(self.field.type, value[:-1])[:-1] + '*"'
+        return value_text(self.field.type, value)
 
 
 @dataclass(frozen=True, slots=True)
