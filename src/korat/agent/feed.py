@@ -57,8 +57,10 @@ class Feed:
                 pause_s = _RETRY_FIRST_S
             except NotFound:
                 log.info("the watch is too old to resume; reading everything again")
-            except KoratError as error:
-                log.warning("the datastore is away", error=str(error), retry_s=pause_s)
+            except Exception as error:
+                known = isinstance(error, KoratError)
+                what = "the datastore is away" if known else "a defect in reading the datastore"
+                log.warning(what, error=str(error), retry_s=pause_s, exc_info=not known)
                 self._stopping.wait(pause_s)
                 pause_s = min(pause_s * 2, _RETRY_LAST_S)
 

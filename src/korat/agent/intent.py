@@ -7,9 +7,11 @@ arrives at the same state as one that saw every change.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from korat.core.errors import Problem
+from korat.core.model.builtin import INFORMATION
 from korat.core.model.config import ClusterInformation, IPPool
 from korat.core.model.endpoint import Node
-from korat.core.model.felix import FelixSettings, settings
+from korat.core.model.felix import settings
 from korat.core.model.key import Key
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr, Prefix
@@ -30,7 +32,7 @@ class Intent:
     ruleset: Ruleset
     routes: Mapping[Addr, str]  # address of a local workload -> its interface
     endpoints: frozenset[Key]
-    felix: FelixSettings
+    problems: tuple[Problem, ...]  # settings that were not understood
 
 
 def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[str, str]) -> Intent:
@@ -38,7 +40,7 @@ def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[s
     objects = resources.values()
     node = resources.get(Key("Node", "", node_name))
     labels = node.metadata.labels if node else {}
-    felix, _ = settings(node_name, labels, objects, environ)
+    felix, problems = settings(node_name, labels, objects, environ)
     policy = compile_node(Cluster.build(objects), node_name)
     pools = tuple(
         Pool(Prefix.parse(o.spec.cidr), o.spec.nat_outgoing)
@@ -51,7 +53,7 @@ def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[s
         ruleset=ruleset,
         routes={a: e.interface for e in policy.endpoints for a in e.addresses},
         endpoints=frozenset(e.key for e in policy.endpoints),
-        felix=felix,
+        problems=tuple(problems),
     )
 
 
@@ -64,7 +66,7 @@ def node_addresses(objects: Iterable[Resource]) -> Iterator[Addr]:
 
 def vnet_prefixes(resources: Mapping[Key, Resource]) -> tuple[Prefix, ...]:
     """The virtual network's address space, as far as the controller has published it."""
-    cluster = resources.get(Key("ClusterInformation", "", "default"))
+    cluster = resources.get(INFORMATION)
     if not isinstance(cluster, ClusterInformation):
         return ()
     text = cluster.metadata.annotations.get(VNET_ANNOTATION, "")

@@ -32,13 +32,14 @@ class NodeKernel:
         """Run one atomic nftables transaction."""
         self._nft.apply(transaction)
 
-    def sync_routes(self, routes: Mapping[Addr, str]) -> None:
-        """Make these the routes to local workloads."""
-        waiting = local_route.sync(routes)
-        if waiting and waiting != self._waiting:
-            names = sorted(routes[addr] for addr in waiting)
+    def sync_routes(self, routes: Mapping[Addr, str]) -> frozenset[Addr]:
+        """Make these the routes to local workloads; returns the addresses of those it removed."""
+        done = local_route.sync(routes)
+        if done.waiting and done.waiting != self._waiting:
+            names = sorted(routes[addr] for addr in done.waiting)
             log.info("workloads without an interface", interfaces=names)
-        self._waiting = waiting
+        self._waiting = done.waiting
+        return done.removed
 
     def forget(self, addresses: frozenset[Addr]) -> None:
         """Delete the tracked connections of addresses that left this node."""

@@ -15,7 +15,7 @@ import structlog
 
 from korat.agent.feed import Batch
 from korat.agent.intent import Intent, intent
-from korat.core.errors import Invalid, KoratError
+from korat.core.errors import Invalid, KoratError, Problem
 from korat.core.model import codec
 from korat.core.model.key import Key
 from korat.core.model.resource import Resource
@@ -36,8 +36,8 @@ class Kernel(Protocol):
     def apply(self, transaction: str) -> None:
         """Run one atomic nftables transaction."""
 
-    def sync_routes(self, routes: Mapping[Addr, str]) -> None:
-        """Make these the routes to local workloads; those of missing interfaces wait."""
+    def sync_routes(self, routes: Mapping[Addr, str]) -> frozenset[Addr]:
+        """Make these the routes to local workloads; returns the addresses of those it removed."""
 
     def forget(self, addresses: frozenset[Addr]) -> None:
         """Delete the tracked connections of addresses that left this node."""
@@ -67,7 +67,8 @@ class NodeLoop:
         self._applied_revision = -1
         self._resources: dict[Key, Resource] = {}
         self._in_kernel: Ruleset | None = None  # None: unknown, so that all is loaded
-        self._intent: Intent | None = None
+        self._addresses: frozenset[Addr] = frozenset()
+        self._problems: tuple[Problem, ...] = ()
 
     def deliver(self, batch: Batch) -> None:
         """Take a batch from the feed; returns at once."""
@@ -89,11 +90,12 @@ class NodeLoop:
             self._changed.notify_all()
 
     def wait_applied(self, revision: int, timeout_s: float) -> bool:
-        """Wait until the kernel enforces the store's state as of ``revision`` or later."""
+        """Whether the kernel comes to enforce this revision, or a later one, in time."""
         with self._changed:
-            return self._changed.wait_for(
+            self._changed.wait_for(
                 lambda: self._applied_revision >= revision or self._stopping, timeout_s
             )
+            return self._applied_revision >= revision
 
     @property
     def ready(self) -> bool:
@@ -107,10 +109,12 @@ class NodeLoop:
             try:
                 self._apply()
                 pause_s = 0.0
-            except KoratError as error:
+            except Exception as error:
                 self._in_kernel = None
                 pause_s = min(max(pause_s * 2, _RETRY_FIRST_S), _RETRY_LAST_S)
-                log.error("cannot program the kernel", error=str(error), retry_s=pause_s)
+                known = isinstance(error, KoratError)
+                what = "cannot program the kernel" if known else "a defect; the last policy stays"
+                log.error(what, error=str(error), retry_s=pause_s, exc_info=not known)
 
     def _take(self, pause_s: float) -> bool:
         """Wait for something to do and merge it into the state; False to end."""
@@ -149,18 +153,25 @@ class NodeLoop:
         if transaction:
             self._kernel.apply(transaction)
         self._in_kernel = wanted.ruleset
-        before = self._intent.routes if self._intent else {}
-        self._kernel.sync_routes(wanted.routes)
-        gone = frozenset(before.keys() - wanted.routes.keys())
+        # Routes of workloads that went while the agent was away are found in the kernel alone.
+        gone = self._kernel.sync_routes(wanted.routes) | (self._addresses - wanted.routes.keys())
         if gone:
             self._kernel.forget(gone)
-        self._intent = wanted
+        self._addresses = frozenset(wanted.routes)
+        self._tell_problems(wanted)
         took_ms = round((time.perf_counter() - begun) * 1000, 1)
         log.debug("applied", revision=self._revision, ms=took_ms, bytes=len(transaction))
         with self._changed:
             self._applied_revision = self._revision
             self._changed.notify_all()
         self._on_applied(self._revision)
+
+    def _tell_problems(self, wanted: Intent) -> None:
+        """Settings that were not understood, once."""
+        for problem in wanted.problems:
+            if problem not in self._problems:
+                log.warning("a setting is not honoured", problem=str(problem))
+        self._problems = wanted.problems
 
 
 def _load(record: Record) -> Resource | None:

@@ -5,6 +5,7 @@ adds its routes itself; this is what mends them after somebody removed one or th
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -17,8 +18,16 @@ _AF = {Family.V4: 2, Family.V6: 10}
 _SCOPE_LINK = 253
 
 
-def sync(wanted: Mapping[Addr, str]) -> frozenset[Addr]:
-    """Make these the host routes; returns the addresses whose interface is not there (yet).
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What ``sync`` could not do yet (the interface is missing), and what it took away."""
+
+    waiting: frozenset[Addr]
+    removed: frozenset[Addr]
+
+
+def sync(wanted: Mapping[Addr, str]) -> Synced:
+    """Make these the host routes.
 
     Raises:
         Unavailable: the kernel refuses a route.
@@ -32,12 +41,13 @@ def sync(wanted: Mapping[Addr, str]) -> frozenset[Addr]:
             if route["dst_len"] == family.bits
         }
         present = {addr: indexes[name] for addr, name in wanted.items() if name in indexes}
-        for addr in there.keys() - wanted.keys():
+        removed = frozenset(there.keys() - wanted.keys())
+        for addr in removed:
             _change(ip, "del", addr, there[addr])
         for addr, index in present.items():
             if there.get(addr) != index:
                 _change(ip, "replace", addr, index)
-    return frozenset(wanted.keys() - present.keys())
+    return Synced(frozenset(wanted.keys() - present.keys()), removed)
 
 
 def _change(ip: IPRoute, verb: str, addr: Addr, index: int) -> None:
