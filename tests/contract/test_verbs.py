@@ -202,6 +202,8 @@ def test_delete_by_name(korat):
     ("words", "why"),
     [
         (("tier", "default"), "operation delete is not supported on Tier(default): it is built in"),
+        (("clusterinformation", "default"),
+         "operation delete is not supported on ClusterInformation(default): it is built in"),
         (("profile", "projectcalico-default-allow"),
          ("operation delete is not supported on Profile(projectcalico-default-allow): it is "
           "built in")),
@@ -215,7 +217,7 @@ def test_what_may_not_be_deleted(korat, words, why):
     stored = korat.stored()
     result = korat("delete", *words)
     assert result.code == 1
-    assert why in result.err
+    assert result.err.rstrip().removesuffix("]").endswith(why)
     assert korat.stored() == stored
 
 

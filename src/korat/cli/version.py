@@ -9,10 +9,8 @@ from korat.cli import option
 from korat.cli.connect import connect
 from korat.cli.screen import put
 from korat.core.errors import KoratError
+from korat.core.model.builtin import INFORMATION
 from korat.core.model.config import ClusterInformation
-from korat.core.model.key import Key
-
-_INFORMATION = Key("ClusterInformation", "", "default")
 
 
 def version(
@@ -25,7 +23,7 @@ def version(
     if client:
         return
     try:
-        found = connect(config).read([_INFORMATION.kind]).by_key.get(_INFORMATION)
+        found = connect(config).read([INFORMATION.kind]).by_key.get(INFORMATION)
     except KoratError as error:
         raise KoratError(f"Unable to retrieve Cluster Version or Type: {error}") from error
     if isinstance(found, ClusterInformation):

@@ -9,7 +9,7 @@ import msgspec
 
 from korat import __version__
 from korat.core.errors import Conflict, NotFound
-from korat.core.model.key import Key
+from korat.core.model.builtin import INFORMATION
 from korat.core.net.address import Prefix
 from korat.drivers.store.client import Client, initialize
 from korat.ports import Record, Store
@@ -17,7 +17,6 @@ from korat.ports import Record, Store
 VNET_ANNOTATION = "korat/azure-vnet"
 """On ClusterInformation ``default``: the prefixes, separated by commas."""
 
-_KEY = Key("ClusterInformation", "", "default")
 _TRIES = 5
 
 
@@ -37,16 +36,16 @@ def announce_vnet(store: Store, prefixes: Iterable[Prefix]) -> bool:
         if value is None:
             return False
         try:
-            store.update(_KEY, value, record.revision)
+            store.update(INFORMATION, value, record.revision)
         except (Conflict, NotFound):
             continue
         return True
-    raise Conflict(f"{_KEY}: others keep writing it", "try again")
+    raise Conflict(f"{INFORMATION}: others keep writing it", "try again")
 
 
 def _information(store: Store) -> Record | None:
-    records = store.list([_KEY.kind]).records
-    return next((record for record in records if record.key == _KEY), None)
+    records = store.list([INFORMATION.kind]).records
+    return next((record for record in records if record.key == INFORMATION), None)
 
 
 def _annotated(value: bytes, text: str) -> bytes | None:

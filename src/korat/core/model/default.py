@@ -12,6 +12,7 @@ from korat.core.model import label, number
 from korat.core.model.config import IPPool
 from korat.core.model.endpoint import Node, WorkloadEndpoint
 from korat.core.model.policy import (
+    DEFAULT_TIER,
     EntityRule,
     GlobalNetworkPolicy,
     NetworkPolicy,
@@ -62,7 +63,7 @@ def types_of(ingress: bool, egress: bool) -> tuple[str, ...]:  # noqa: FBT001 - 
 
 
 def _policy(policy: P) -> P:
-    tier = policy.spec.tier or "default"
+    tier = policy.spec.tier or DEFAULT_TIER
     spec = replace(
         policy.spec,
         tier=tier,

@@ -1,6 +1,6 @@
 """NetworkPolicy, GlobalNetworkPolicy, Tier and Profile, and the Rule they share.
 
-Source: projectcalico.org/v3 (api/pkg/apis/projectcalico/v3): parts 1.2-1.6 of Calico's API.
+Source: projectcalico.org/v3 (api/pkg/apis/projectcalico/v3).
 """
 
 from typing import Any
@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 
 from korat.core.model.resource import Frozen, Resource, written
+
+#: The tier of a policy that names none.
+DEFAULT_TIER = "default"
 
 #: A port in a rule: a number, or ``"min:max"``, or a port's name.
 Port = int | str
@@ -86,7 +89,7 @@ class Rule(Frozen, frozen=True):
 class PolicySpec(Frozen, frozen=True):
     """What NetworkPolicy and GlobalNetworkPolicy share; ``order`` None sorts last."""
 
-    tier: str = written("default")
+    tier: str = written(DEFAULT_TIER)
     order: int | float | None = None
     ingress: tuple[Rule, ...] = ()
     egress: tuple[Rule, ...] = ()

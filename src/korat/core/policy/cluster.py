@@ -13,23 +13,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from korat.core.errors import Problem
+from korat.core.model.builtin import DEFAULT_ALLOW
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
-from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, ProfileSpec, Rule
+from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy
 from korat.core.model.policy import Profile as ProfileResource
 from korat.core.model.policy import Tier as TierResource
-from korat.core.model.resource import Metadata, Resource
+from korat.core.model.resource import Resource
 from korat.core.net.address import Addr
 from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Tier
 from korat.core.policy.read import endpoint_of, governs_workloads, policy_of, profile_of, set_of
 
 R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
-
-#: Exists in every cluster without being stored.
-ALLOW_ALL_PROFILE = ProfileResource(
-    metadata=Metadata(name="projectcalico-default-allow"),
-    spec=ProfileSpec(ingress=(Rule(action="Allow"),), egress=(Rule(action="Allow"),)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,7 @@ class Cluster:
         problems: list[Problem] = []
         stored = _of(ProfileResource, every)
         lent = {profile.metadata.name: profile.spec.labels_to_apply for profile in stored}
-        profiles = _read([ALLOW_ALL_PROFILE, *stored], profile_of, problems)
+        profiles = _read([DEFAULT_ALLOW, *stored], profile_of, problems)
         workloads = _read(_of(WorkloadEndpoint, every), lambda r: endpoint_of(r, lent), problems)
         policies = _read(_policies(every), policy_of, problems)
         return cls(

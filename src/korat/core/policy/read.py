@@ -10,7 +10,13 @@ from collections.abc import Iterable, Mapping
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
 from korat.core.model.kubernetes.profile import namespace_profile_name
 from korat.core.model.label import NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT
-from korat.core.model.policy import GlobalNetworkPolicy, GlobalPolicySpec, NetworkPolicy, Rule
+from korat.core.model.policy import (
+    DEFAULT_TIER,
+    GlobalNetworkPolicy,
+    GlobalPolicySpec,
+    NetworkPolicy,
+    Rule,
+)
 from korat.core.model.policy import Profile as ProfileResource
 from korat.core.net.address import Addr, Family, Prefix
 from korat.core.net.port import protocol_number
@@ -19,7 +25,6 @@ from korat.core.policy.outcome import Direction
 from korat.core.policy.rule import normal_rule
 from korat.core.policy.scope import entity_scope, policy_selector
 
-DEFAULT_TIER = "default"
 #: Kubernetes' limit of a label's value; Calico leaves longer account names out.
 LABEL_VALUE_MAX = 63
 

@@ -15,31 +15,17 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unsupported
+from korat.core.model import builtin
+from korat.core.model.builtin import DEFAULT_ALLOW
 from korat.core.model.codec import dump, load
-from korat.core.model.config import ClusterInformation, ClusterInformationSpec
 from korat.core.model.default import apply as fill
 from korat.core.model.key import Key
 from korat.core.model.pod import Pod
-from korat.core.model.policy import Tier, TierSpec
-from korat.core.model.resource import Metadata, Resource
-from korat.core.model.validate.policy import BUILT_IN_TIERS
-from korat.core.policy.cluster import ALLOW_ALL_PROFILE
+from korat.core.model.resource import Resource
 from korat.ports import Record, Store
 
 #: How often ``apply`` reads again when somebody else writes the same object at the same time.
 APPLY_TRIES = 5
-
-#: The profile that is always there and never stored; its resourceVersion never changes.
-DEFAULT_ALLOW = replace(
-    ALLOW_ALL_PROFILE, metadata=replace(ALLOW_ALL_PROFILE.metadata, resource_version="1")
-)
-
-#: The tiers that every cluster has; nobody may delete them.
-_TIERS = tuple(
-    Tier(metadata=Metadata(name=name), spec=TierSpec(order, action))
-    for name, (order, action) in BUILT_IN_TIERS.items()
-)
-_PROTECTED = frozenset(tier.key for tier in _TIERS)
 
 
 def now_text() -> str:
@@ -203,16 +189,7 @@ class Client:
 def initialize(client: Client, version: str) -> None:
     """Give a store what every cluster has: the built-in tiers and the ClusterInformation."""
     there = client.read(["Tier", "ClusterInformation"]).by_key
-    information = ClusterInformation(
-        metadata=Metadata(name="default"),
-        spec=ClusterInformationSpec(
-            cluster_guid=client.new_uid().replace("-", ""),
-            cluster_type="korat",
-            calico_version=version,
-            datastore_ready=True,
-        ),
-    )
-    for resource in (*_TIERS, information):
+    for resource in builtin.initial(client.new_uid().replace("-", ""), version):
         if resource.key not in there:
             _create_or_leave(client, resource)
 
@@ -267,14 +244,14 @@ def refuse_stale(resource: Resource, current: Resource) -> None:
 
 
 def refuse_protected(verb: str, resource: Resource) -> None:
-    """Nobody writes the default profile."""
-    if resource.key == DEFAULT_ALLOW.key:
+    """Some of what every cluster has is not to be written."""
+    if not builtin.may_write(resource.key):
         raise _not_supported(verb, resource.key, "it is built in")
 
 
 def refuse_undeletable(key: Key) -> None:
     """Nobody deletes what every cluster has."""
-    if key in _PROTECTED or key == DEFAULT_ALLOW.key:
+    if not builtin.may_delete(key):
         raise _not_supported("delete", key, "it is built in")
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from korat.core.errors import Invalid
-from korat.core.model.builtin import DEFAULT_ALLOW_PROFILE, initial
+from korat.core.model import builtin
 from korat.core.model.kind import KINDS
 from korat.core.model.kubernetes import decode_any
 from korat.core.model.validate import against, deletable, on_azure, validate
@@ -78,17 +78,20 @@ def test_a_tier_with_policies_may_not_go():
 
 
 def test_what_is_built_in_stays():
-    tiers_and_cluster = initial("0" * 32)
+    tiers_and_cluster = builtin.initial("0" * 32, "1")
     assert [r.metadata.name for r in tiers_and_cluster[:3]] == [
         "kube-admin",
         "default",
         "kube-baseline",
     ]
     assert all(validate(resource) == [] for resource in tiers_and_cluster)
-    assert all(deletable(resource, []) for resource in tiers_and_cluster)
-    assert deletable(DEFAULT_ALLOW_PROFILE, [])
-    assert against(DEFAULT_ALLOW_PROFILE, [])
-    assert deletable(make("Profile"), []) == against(make("Profile"), []) == []
+    assert not any(builtin.may_delete(resource.key) for resource in tiers_and_cluster)
+    assert all(builtin.may_write(resource.key) for resource in tiers_and_cluster)
+    assert not builtin.may_delete(builtin.DEFAULT_ALLOW.key)
+    assert not builtin.may_write(builtin.DEFAULT_ALLOW.key)
+    own = make("Profile").key
+    assert builtin.may_delete(own)
+    assert builtin.may_write(own)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from korat.core.errors import Conflict, Invalid, NotFound, Unsupported
+from korat.core.model.builtin import DEFAULT_ALLOW, INFORMATION
 from korat.core.model.codec import dump
 from korat.core.model.key import Key
 from korat.core.model.pod import Pod, PodSpec, PodStatus
 from korat.core.model.policy import NetworkPolicy, PolicySpec, Profile, Tier, TierSpec
 from korat.core.model.resource import Metadata
-from korat.drivers.store.client import DEFAULT_ALLOW, Client, initialize
+from korat.drivers.store.client import Client, initialize
 from korat.drivers.store.memory import MemoryStore
 
 KEY = Key("NetworkPolicy", "shop", "a")
@@ -122,7 +123,8 @@ def test_delete(client):
 
 
 @pytest.mark.parametrize(
-    "key", [Key("Tier", "", "default"), Key("Tier", "", "kube-admin"), DEFAULT_ALLOW.key]
+    "key",
+    [Key("Tier", "", "default"), Key("Tier", "", "kube-admin"), DEFAULT_ALLOW.key, INFORMATION],
 )
 def test_built_ins_stay(client, key):
     initialize(client, "1")

@@ -11,7 +11,14 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from korat.core.model.label import ORCHESTRATOR
-from korat.core.model.policy import EntityRule, NetworkPolicy, PolicySpec, Port, Rule
+from korat.core.model.policy import (
+    DEFAULT_TIER,
+    EntityRule,
+    NetworkPolicy,
+    PolicySpec,
+    Port,
+    Rule,
+)
 from korat.core.model.resource import Frozen, Metadata, Resource, written
 from korat.core.net.address import Prefix
 
@@ -107,7 +114,7 @@ def to_calico(policy: KubePolicy) -> NetworkPolicy:
     return NetworkPolicy(
         metadata=metadata,
         spec=PolicySpec(
-            tier="default",
+            tier=DEFAULT_TIER,
             order=_ORDER,
             selector=pod_selector_text(spec.pod_selector),
             types=_types(spec),

@@ -1,20 +1,18 @@
 """One object among the others: what may not be written or deleted because of them.
 
+Not for what may never be written or deleted, which is ``korat.core.model.builtin``'s.
 Source: libcalico-go/lib/clientv3 (tiers, policies, pools, profiles).
 """
 
 from collections.abc import Iterable
 
 from korat.core.errors import Problem
-from korat.core.model.config import ClusterInformation, IPPool
-from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
+from korat.core.model import builtin
+from korat.core.model.config import IPPool
+from korat.core.model.policy import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy, Tier
 from korat.core.model.resource import Resource
 from korat.core.model.validate.faults import Faults
-from korat.core.model.validate.policy import BUILT_IN_TIERS
 from korat.core.net.address import Prefix
-
-#: The profile that every cluster has and nobody may touch.
-DEFAULT_ALLOW = "projectcalico-default-allow"
 
 
 def against(resource: Resource, existing: Iterable[Resource]) -> list[Problem]:
@@ -22,33 +20,24 @@ def against(resource: Resource, existing: Iterable[Resource]) -> list[Problem]:
     faults = Faults(resource.title)
     match resource:
         case NetworkPolicy() | GlobalNetworkPolicy():
-            _tier_exists(faults, resource.spec.tier or "default", existing)
+            _tier_exists(faults, resource.spec.tier or DEFAULT_TIER, existing)
         case IPPool():
             _pool(faults, resource, existing)
-        case Profile() if resource.metadata.name == DEFAULT_ALLOW:
-            faults.add("metadata.name", None, "this profile is built in and may not be written")
         case _:
             pass
     return faults.found
 
 
 def deletable(resource: Resource, existing: Iterable[Resource]) -> list[Problem]:
-    """What forbids deleting the object."""
+    """What forbids deleting an object that is not built in."""
     faults = Faults(resource.title)
-    match resource:
-        case Tier():
-            _tier_unused(faults, resource, existing)
-        case Profile() if resource.metadata.name == DEFAULT_ALLOW:
-            faults.add("", None, "this profile is built in and may not be deleted")
-        case ClusterInformation():
-            faults.add("", None, "may not be deleted; it holds the cluster's identity")
-        case _:
-            pass
+    if isinstance(resource, Tier) and builtin.may_delete(resource.key):
+        _tier_unused(faults, resource, existing)
     return faults.found
 
 
 def _tier_exists(faults: Faults, tier: str, existing: Iterable[Resource]) -> None:
-    known = set(BUILT_IN_TIERS)
+    known = set(builtin.TIERS)
     known.update(other.metadata.name for other in existing if isinstance(other, Tier))
     if tier not in known:
         rule = f"there is no such tier; create it first, or use one of {', '.join(sorted(known))}"
@@ -56,9 +45,6 @@ def _tier_exists(faults: Faults, tier: str, existing: Iterable[Resource]) -> Non
 
 
 def _tier_unused(faults: Faults, tier: Tier, existing: Iterable[Resource]) -> None:
-    if tier.metadata.name in BUILT_IN_TIERS:
-        faults.add("", None, "this tier is built in and may not be deleted")
-        return
     policies = sorted(
         other.title
         for other in existing

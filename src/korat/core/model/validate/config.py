@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from korat.core.errors import Problem
 from korat.core.model import number
+from korat.core.model.builtin import INFORMATION
 from korat.core.model.config import ClusterInformation, FelixConfiguration
 from korat.core.model.decode import nearest
 from korat.core.model.felix_field import FIELDS, Field, Form
@@ -54,8 +55,9 @@ def field_faults(where: str, key: str, value: object) -> list[Problem]:
 
 def cluster_information(faults: Faults, own: ClusterInformation) -> None:
     """The one object of its kind."""
-    if own.metadata.name != "default":
-        faults.add("metadata.name", own.metadata.name, "there is only one, named default")
+    if own.metadata.name != INFORMATION.name:
+        rule = f"there is only one, named {INFORMATION.name}"
+        faults.add("metadata.name", own.metadata.name, rule)
     if own.spec.cluster_guid:
         rule = "must be 32 hexadecimal digits"
         faults.matches("spec.clusterGUID", own.spec.cluster_guid, _GUID, rule)

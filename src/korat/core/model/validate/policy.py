@@ -3,6 +3,7 @@
 Source: libcalico-go/lib/validator/v3 and the CEL rules of the CRDs.
 """
 
+from korat.core.model import builtin
 from korat.core.model.label import NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX
 from korat.core.model.policy import (
     GlobalNetworkPolicy,
@@ -15,13 +16,6 @@ from korat.core.model.policy import (
 from korat.core.model.validate.faults import Faults
 from korat.core.model.validate.name import dns_label, labels
 from korat.core.model.validate.rule import Direction, rules
-
-#: The tiers every cluster has, with the order and action that may not change.
-BUILT_IN_TIERS = {
-    "kube-admin": (1_000, "Pass"),
-    "default": (1_000_000, "Deny"),
-    "kube-baseline": (10_000_000, "Pass"),
-}
 
 _TYPES = ("Ingress", "Egress")
 _HINTS = ("AssumeNeededOnEveryNode",)
@@ -51,14 +45,14 @@ def tier(faults: Faults, own: Tier) -> None:
     """A tier; the built-in ones keep their order and action."""
     spec = own.spec
     faults.choice("spec.defaultAction", spec.default_action, ("Deny", "Pass"))
-    pinned = BUILT_IN_TIERS.get(own.metadata.name)
+    pinned = builtin.TIERS.get(own.metadata.name)
     if pinned is None:
         return
-    order, action = pinned
-    if spec.order != order:
-        faults.add("spec.order", spec.order, f"tier {own.metadata.name} must have order {order}")
-    if spec.default_action != action:
-        text = f"tier {own.metadata.name} must have default action {action}"
+    if spec.order != pinned.order:
+        text = f"tier {own.metadata.name} must have order {pinned.order}"
+        faults.add("spec.order", spec.order, text)
+    if spec.default_action != pinned.default_action:
+        text = f"tier {own.metadata.name} must have default action {pinned.default_action}"
         faults.add("spec.defaultAction", spec.default_action, text)
 
 
