@@ -6,8 +6,8 @@
 
 Packets are put on a wire as frames and read off the others as frames, so that any protocol and any
 source address can be sent and nobody answers. The kernel works frames off in order on the
-processor that sent them: when the fence, a packet from eth0 to eth1 that is none of korat's
-business, has come through, everything before it was delivered or dropped.
+processor that sent them: when the fence, an ARP question that eth1 answers, has come back,
+everything before it was delivered or dropped.
 """
 
 import os
@@ -25,12 +25,12 @@ from korat.drivers.kernel.nft import Nft
 WORKLOADS = tuple(f"cali{number}" for number in range(1, 6))
 INTERFACES = (*WORKLOADS, "calighost", "eth0", "eth1")
 GHOST = Prefix.parse("198.51.100.66")  # routed to the workload interface that nobody has
-FENCE = Addr.parse("198.51.100.1")  # routed to eth1
+FENCE = Addr.parse("198.51.100.1")
 _ETHERTYPE = {Family.V4: 0x0800, Family.V6: 0x86DD}
 _AF = {Family.V4: socket.AF_INET, Family.V6: socket.AF_INET6}
 _OUTGOING = 4
 _ANY = 0x0003
-_FENCE_MARK = (1 << 32) - 1
+_ARP = 0x0806
 
 _SETTINGS = {
     "net/ipv4/ip_forward": 1,
@@ -105,10 +105,13 @@ def _cable(outer):
             there = {"ifname": name, "net_ns_fd": outer, "address": _mac(1, number)}
             ip.link("add", ifname=name, kind="veth", peer=there, address=_mac(0, number))
             index = ip.link_lookup(ifname=name)[0]
+            if name == "eth1":
+                ip.addr("add", index=index, address=str(FENCE), prefixlen=32)
+                ip.link("set", index=index, state="up")
+                continue
             # Without ARP no neighbour is ever asked for; a frame goes to its own sender's address.
             ip.link("set", index=index, arp=False, state="up")
-        for name, prefix in (("eth1", Prefix.of(FENCE)), ("calighost", GHOST)):
-            _route(ip, "add", str(prefix), name)
+        _route(ip, "add", str(GHOST), "calighost")
         for default in ("0.0.0.0/0", "::/0"):
             _route(ip, "add", default, "eth0")
     namespace.run_in(outer, _up)
@@ -154,16 +157,14 @@ class Router:
 
     def way(self, addr):
         """The interface by which packets to an address leave."""
-        fixed = {FENCE: "eth1", Addr(GHOST.family, GHOST.base): "calighost"}
-        return self._routes.get(addr) or fixed.get(addr, "eth0")
+        ghost = addr == Addr(GHOST.family, GHOST.base)
+        return "calighost" if ghost else self._routes.get(addr, "eth0")
 
     def send(self, probes):
         """For each probe the interface on which it came out, or an empty name."""
         for mark, probe in enumerate(probes):
             self._put(probe, mark)
-        self._put(Probe("eth0", Addr.parse("192.0.2.77"), FENCE, 253), _FENCE_MARK)
-        while _FENCE_MARK not in self._take("eth1"):
-            pass
+        self._fence()
         found = {}
         for name, wire in self._wires.items():
             wire.setblocking(False)
@@ -173,6 +174,17 @@ class Router:
                     found[mark] = name
             wire.settimeout(5)
         return [found.get(mark, "") for mark in range(len(probes))]
+
+    def _fence(self):
+        wire = self._wires["eth1"]
+        me = bytes.fromhex(_mac(1, INTERFACES.index("eth1")).replace(":", ""))
+        question = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + me + b"\xc6\x33\x64\x09"
+        question += bytes(6) + FENCE.value.to_bytes(4)
+        wire.send(b"\xff" * 6 + me + struct.pack("!H", _ARP) + question)
+        while True:
+            frame, (_, protocol, kind, *_) = wire.recvfrom(4096)
+            if protocol == _ARP and kind != _OUTGOING and frame[20:22] == b"\0\2":
+                return
 
     def _put(self, probe, mark):
         number = INTERFACES.index(probe.iif)

@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from korat.core.net.address import Addr, Family
 from korat.core.render.nft.check import one_family
 from korat.core.render.nft.ruleset import Base, Chain, Hook, NamedSet, Ruleset, VerdictMap, rule
 from korat.core.render.nft.statement import (
@@ -31,7 +32,7 @@ BASES = {
     "c4": Base("filter", Hook.OUTPUT, 5),
 }
 LOOKUPS = ("l0", "l1", "l2", "l3")
-NAMES = ("calia", "calib", "eth0")
+NAMES = ("cali1", "cali2", "eth0")
 
 #: Fields that are looked up together, and values for each of their parts.
 KEYS = (
@@ -154,3 +155,13 @@ def rulesets(draw):
                 continue
             chains[name] = Chain(tuple(draw(st.lists(rules(named, regular), max_size=3))), base)
     return Ruleset({name: lookup for name, (_, lookup) in found.items()}, chains)
+
+
+@st.composite
+def headers(draw):
+    """Source, destination, protocol and two numbers that the keys and matches above may hit."""
+    kind, family = draw(st.sampled_from([(Type.IPV4, Family.V4), (Type.IPV6, Family.V6)]))
+    ends = POINTS[kind].map(lambda value: Addr(family, value))
+    protocol = draw(st.sampled_from([6, 17, 132, 1, 58]))
+    numbers = st.sampled_from([0, 8, 133]) if protocol in (1, 58) else POINTS[Type.PORT]
+    return draw(ends), draw(ends), protocol, draw(numbers), draw(numbers)

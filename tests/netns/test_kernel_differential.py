@@ -26,6 +26,7 @@ from korat.core.render.nft.statement import CtState
 from korat.core.table.compile import compile_node
 from nft_wire import GHOST, Probe, routers
 from policy_world import allow, deny, open_namespace, policy, rule, tier, who
+from strategies_nft import headers, rulesets
 from strategies_policy import NODE, clusters, packets
 
 pytestmark = pytest.mark.netns
@@ -149,6 +150,18 @@ def flows_of(own, drawn):
 def test_the_kernel_judges_random_clusters_as_the_evaluator(router, resources, drawn):
     cluster = Cluster.build(resources)
     compare(router, cluster, list(flows_of(owners(cluster), drawn)))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(ruleset=rulesets(), drawn=st.lists(headers(), min_size=5, max_size=15))
+def test_the_simulator_is_the_kernel_for_any_ruleset(router, ruleset, drawn):
+    router.route({ONE: "cali1", TWO: "cali2", SIX_ONE: "cali1"})
+    router.nft.apply(ruleset.text)
+    sent = [Probe(iif, *each) for each in drawn for iif in ("cali1", "cali2", "eth0")]
+    simulator = Simulator(ruleset)
+    passing = [simulated(simulator, each, router.way(each.dst))[0] for each in sent]
+    ways = [router.way(each.dst) if ok else "" for each, ok in zip(sent, passing, strict=True)]
+    assert list(zip(sent, router.send(sent), strict=True)) == list(zip(sent, ways, strict=True))
 
 
 def workload(number, namespace="red", spoof=(), **labels):
