@@ -135,7 +135,7 @@ class LoweredRule:
             numbers |= rule.port_protocols
         if rule.icmp is not None or rule.not_icmp is not None:
             numbers.add(icmp_protocol(self._family))
-        return frozenset(number for number in numbers if number is not None)
+        return frozenset(int(number) for number in numbers if number is not None)
 
 
 def _icmp_box(icmp: IcmpMatch, last: int) -> Box:

@@ -59,6 +59,10 @@ CASES = {
         [policy("b", order=7.0, ingress=[deny()]), policy("a", order=7.0, ingress=[allow()])],
         "allow: ingress default NetworkPolicy red/a rule 0",
     ),
+    "by name before namespace": (
+        [policy("b", namespace="", ingress=[deny()]), policy("a", ingress=[allow()])],
+        "allow: ingress default NetworkPolicy red/a rule 0",
+    ),
     "of one name by namespace: a global one first": (
         [policy(ingress=[deny()]), policy(namespace="", ingress=[allow()])],
         "allow: ingress default GlobalNetworkPolicy p rule 0",
