@@ -165,31 +165,31 @@ class Nft:
         return errors if failed else ""
 
 
-def _library() -> ctypes.CDLL:
+def _library(name: str = _LIBRARY) -> ctypes.CDLL:
     """The shared library with its functions typed.
 
     Raises:
         Unsupported: it is not installed.
     """
     try:
-        lib = ctypes.CDLL(_LIBRARY)
+        lib = ctypes.CDLL(name)
     except OSError as error:
-        raise Unsupported(f"{_LIBRARY} is missing", "apt-get install libnftables1") from error
+        raise Unsupported(f"{name} is missing", "apt-get install libnftables1") from error
     lib.nft_ctx_new.argtypes = [ctypes.c_uint32]
     lib.nft_ctx_new.restype = ctypes.c_void_p
-    for name in ("nft_ctx_free", "nft_ctx_buffer_output", "nft_ctx_buffer_error"):
-        getattr(lib, name).argtypes = [ctypes.c_void_p]
-    for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
-        getattr(lib, name).argtypes = [ctypes.c_void_p]
-        getattr(lib, name).restype = ctypes.c_char_p
+    for function in ("nft_ctx_free", "nft_ctx_buffer_output", "nft_ctx_buffer_error"):
+        getattr(lib, function).argtypes = [ctypes.c_void_p]
+    for function in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
+        getattr(lib, function).argtypes = [ctypes.c_void_p]
+        getattr(lib, function).restype = ctypes.c_char_p
     lib.nft_ctx_output_get_flags.argtypes = [ctypes.c_void_p]
     lib.nft_ctx_output_get_flags.restype = ctypes.c_uint
     lib.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
     lib.nft_ctx_get_dry_run.argtypes = [ctypes.c_void_p]
     lib.nft_ctx_get_dry_run.restype = ctypes.c_bool
     lib.nft_ctx_set_dry_run.argtypes = [ctypes.c_void_p, ctypes.c_bool]
-    for name in ("nft_run_cmd_from_buffer", "nft_run_cmd_from_filename"):
-        getattr(lib, name).argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    for function in ("nft_run_cmd_from_buffer", "nft_run_cmd_from_filename"):
+        getattr(lib, function).argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     return lib
 
 
@@ -200,7 +200,7 @@ def _translated(text: str, errors: str) -> KoratError:
     what = f"nftables refused: {why or 'no reason given'}"
     if fault and fault["line"]:
         number = int(fault["line"])
-        line = text.splitlines()[number - 1]
+        line = next(iter(text.splitlines()[number - 1 : number]), "")
         shown = line if len(line) <= _SHOWN_MAX else line[:_SHOWN_MAX] + "..."
         what = f"{what}, in line {number}: {shown}"
     return _classed(what, why)
@@ -209,7 +209,7 @@ def _translated(text: str, errors: str) -> KoratError:
 def _classed(what: str, why: str) -> KoratError:
     if why.startswith(("No such file", "File exists")):
         return Conflict(what)
-    if why.startswith(_PASSING):
+    if any(words in why for words in _PASSING):
         return Unavailable(what)
     if "not permitted" in why or "Permission denied" in why:
         return Unsupported(what, "run korat as root")

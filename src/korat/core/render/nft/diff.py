@@ -20,6 +20,7 @@ from korat.core.render.nft.ruleset import (
     TABLE,
     Chain,
     Lookup,
+    NamedSet,
     Ruleset,
     VerdictMap,
     add_elements,
@@ -146,6 +147,14 @@ def _rules_change(before: Chain, after: Chain, renewed: frozenset[str]) -> bool:
 
 def _only_in(left: Lookup, right: Lookup) -> Iterable[Key]:
     """The keys of ``left`` that ``right`` lacks or maps elsewhere."""
+    if isinstance(left, NamedSet) and isinstance(right, NamedSet):
+        return left.elements - right.elements
     if isinstance(left, VerdictMap) and isinstance(right, VerdictMap):
-        return (key for key, _ in left.elements.items() - right.elements.items())
-    return left.elements - right.elements  # type: ignore[operator]
+        other = right.elements.get
+        # Most verdicts are one object on both sides, which saves comparing their fields.
+        return [
+            key
+            for key, verdict in left.elements.items()
+            if (found := other(key)) is not verdict and found != verdict
+        ]
+    raise TypeError("a set and a map are not compared")

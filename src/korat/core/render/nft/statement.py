@@ -10,10 +10,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from korat.core.net.address import Addr, Family, Prefix
 
+#: Maps of many elements have few verdicts; that equal ones are one object makes diffs cheap.
+_CACHED_VERDICTS = 8192
 #: What the kernel keeps of a log prefix (NF_LOG_PREFIXLEN less its terminator).
 LOG_PREFIX_MAX = 127
 
@@ -183,6 +186,7 @@ def jump(chain: str) -> Verdict:
     return Verdict(Action.JUMP, chain)
 
 
+@lru_cache(maxsize=_CACHED_VERDICTS)
 def goto(chain: str) -> Verdict:
     """Go on in ``chain`` and come back where this chain would have come back."""
     return Verdict(Action.GOTO, chain)
