@@ -63,7 +63,8 @@ def apply(
     if output:
         emit(_value(done), output)
     else:
-        put(f"applied {len(done.steps)} changes" if done.steps else str(done))
+        count = len(done.steps)
+        put(f"applied {count} change{'s' if count > 1 else ''}" if count else str(done))
 
 
 def _confirm() -> None:

@@ -20,7 +20,7 @@ MODE_NAMES = {"udr": "Azure user-defined routes, policy only (CALICO_NETWORKING_
 ALL, SOME, NONE, SELF = "●", "◐", "✕", "·"
 LEGEND = (
     f"[{ALLOWED}]{ALL}[/] every port answers   [yellow]{SOME}[/] some do   "
-    f"[{DENIED}]{NONE}[/] none: dropped by policy   [{DIM}]{SELF}[/] itself or no port"
+    f"[{DENIED}]{NONE}[/] none: dropped   [{DIM}]{SELF}[/] itself or no port"
 )
 
 Pair = tuple[str, str]

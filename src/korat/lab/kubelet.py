@@ -8,6 +8,7 @@ no longer wanted. It judges by the present state only, so it does not matter how
 import contextlib
 import dataclasses
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +30,7 @@ from korat.lab.cni_runtime import Attachment, CniRuntime, Json
 from korat.lab.responder import PodPort, Responder, sctp_works
 from korat.lab.roster import netns_of
 from korat.lab.state import LabPaths
-from korat.ports import Record, Store, Watch
+from korat.ports import Event, Record, Store, Watch
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ log = structlog.get_logger(__name__)
 _POLL_S = 1.0
 _START_AT_ONCE = 8
 _RETRY_S = 1.0
+_MOMENT_S = 0.03
+_PATIENCE_S = 0.5
 _STATUS_TRIES = 5
 
 
@@ -111,14 +114,27 @@ class Kubelet:
             while not self._stopping.is_set():
                 if dirty:
                     dirty = not self._reconcile(pods)
-                for event in watch.poll(_RETRY_S if dirty else _POLL_S):
-                    if event.key.kind != "Pod":
-                        continue
+                for event in self._heard(watch, _RETRY_S if dirty else _POLL_S):
                     dirty = True
                     if event.record is None:
                         pods.pop(event.key, None)
                     else:
                         pods[event.key] = event.record
+
+    def _heard(self, watch: Watch, timeout_s: float) -> list[Event]:
+        """What happened to pods: once something does, all that follows within a moment.
+
+        A manifest is written object by object; who sees all of it places the pods the same way
+        every time.
+        """
+        heard = list(watch.poll(timeout_s))
+        deadline = time.monotonic() + _PATIENCE_S
+        while heard and time.monotonic() < deadline:
+            more = watch.poll(_MOMENT_S)
+            if not more:
+                break
+            heard += more
+        return [event for event in heard if event.key.kind == "Pod"]
 
     def _reconcile(self, records: Mapping[Key, Record]) -> bool:
         """One pass; True when nothing is left to be tried again."""

@@ -172,15 +172,18 @@ def _last_words(paths: LabPaths) -> str:
 
 
 def _wait_pods(paths: LabPaths, step: Step) -> None:
-    store = open_store(store_environ(paths))
-    client = Client(store)
+    client = Client(open_store(store_environ(paths)))
+    said = ""
     deadline = time.monotonic() + _PODS_S
     while True:
         pods = [pod for pod in client.read(["Pod"]).of("Pod") if isinstance(pod, Pod)]
         waiting = [pod for pod in pods if pod.status.phase != "Running"]
         if not waiting:
             return
-        step(f"pods: {len(pods) - len(waiting)} of {len(pods)} running")
+        progress = f"pods: {len(pods) - len(waiting)} of {len(pods)} running"
+        if progress != said:
+            step(progress)
+            said = progress
         if time.monotonic() > deadline:
             first = waiting[0]
             reason = first.status.message or "no answer from its node"

@@ -15,8 +15,8 @@ _USES = ("Workload", "Tunnel", "LoadBalancer")
 _BLOCK_SIZES = {Family.V4: (20, 32), Family.V6: (116, 128)}
 _LINK_LOCAL = (Prefix.parse("169.254.0.0/16"), Prefix.parse("fe80::/10"))
 _NO_IPIP = (
-    "Azure's fabric drops IP protocol 4 (IPIP); use `vxlanMode: Always`, "
-    "or no encapsulation with user-defined routes"
+    "Azure's fabric drops IP protocol 4 (IPIP); write `ipipMode: Never` and use user-defined "
+    "routes, or `vxlanMode: Always`"
 )
 
 
