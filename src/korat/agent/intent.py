@@ -13,16 +13,13 @@ from korat.core.model.config import ClusterInformation, IPPool
 from korat.core.model.endpoint import Node
 from korat.core.model.felix import settings
 from korat.core.model.key import Key
+from korat.core.model.label import AZURE_VNET
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr, Prefix
 from korat.core.policy.cluster import Cluster
 from korat.core.render.nft.node import NodeInput, Pool, render
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.table.compile import compile_node
-
-#: Written on ClusterInformation by the Azure route controller: the virtual network's prefixes;
-#: packets to them are not masqueraded.
-VNET_ANNOTATION = "korat/azure-vnet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +66,5 @@ def vnet_prefixes(resources: Mapping[Key, Resource]) -> tuple[Prefix, ...]:
     cluster = resources.get(INFORMATION)
     if not isinstance(cluster, ClusterInformation):
         return ()
-    text = cluster.metadata.annotations.get(VNET_ANNOTATION, "")
+    text = cluster.metadata.annotations.get(AZURE_VNET, "")
     return tuple(Prefix.parse(part.strip()) for part in text.split(",") if part.strip())

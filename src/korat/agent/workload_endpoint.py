@@ -13,7 +13,7 @@ from korat.core.model.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
 from korat.core.model.endpoint_name import EndpointIdentity, endpoint_name
 from korat.core.model.key import Key
 from korat.core.model.kubernetes.workload import endpoint_of
-from korat.core.model.label import NAMESPACE, ORCHESTRATOR
+from korat.core.model.label import KUBERNETES, NAMESPACE, ORCHESTRATOR
 from korat.core.model.pod import Pod
 from korat.core.model.policy import EntityRule, Profile, ProfileSpec, Rule
 from korat.core.model.resource import Metadata, Resource
@@ -33,7 +33,7 @@ def key_of(request: Request, node_name: str) -> Key:
     """
     namespace, pod = request.pod
     if pod:
-        identity = EndpointIdentity(node_name, "k8s", _POD_ENDPOINT, pod=pod)
+        identity = EndpointIdentity(node_name, KUBERNETES, _POD_ENDPOINT, pod=pod)
     else:
         container_id, ifname = request.owner
         identity = EndpointIdentity(node_name, _PLAIN, ifname, container_id=container_id)

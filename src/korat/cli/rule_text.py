@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 
+from korat.core.model.kubernetes.policy import ORCHESTRATED
 from korat.core.model.policy import EntityRule, Rule
-
-#: What every selector that came from Kubernetes begins with; it says nothing to its author.
-_KUBERNETES = "projectcalico.org/orchestrator == 'k8s'"
 
 
 def rule_text(rule: Rule) -> str:
@@ -36,7 +34,8 @@ def _ends(rule: Rule) -> Iterator[str]:
 def _entity(entity: EntityRule) -> Iterator[str]:
     """What one side must be."""
     if entity.selector:
-        yield entity.selector.removeprefix(_KUBERNETES).removeprefix(" && ") or "any pod"
+        # What Kubernetes' policies all begin with says nothing to their author.
+        yield entity.selector.removeprefix(ORCHESTRATED).removeprefix(" && ") or "any pod"
     if entity.namespace_selector:
         yield f"namespaces {entity.namespace_selector}"
     if entity.not_selector:

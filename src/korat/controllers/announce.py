@@ -10,12 +10,10 @@ import msgspec
 from korat import __version__
 from korat.core.errors import Conflict, NotFound
 from korat.core.model.builtin import INFORMATION
+from korat.core.model.label import AZURE_VNET
 from korat.core.net.address import Prefix
 from korat.drivers.store.client import Client, initialize
 from korat.ports import Record, Store
-
-VNET_ANNOTATION = "korat/azure-vnet"
-"""On ClusterInformation ``default``: the prefixes, separated by commas."""
 
 _TRIES = 5
 
@@ -53,7 +51,7 @@ def _annotated(value: bytes, text: str) -> bytes | None:
     raw = msgspec.json.decode(value, type=dict[str, object])
     metadata = msgspec.convert(raw.get("metadata") or {}, dict[str, object])
     annotations = msgspec.convert(metadata.get("annotations") or {}, dict[str, str])
-    if annotations.get(VNET_ANNOTATION) == text:
+    if annotations.get(AZURE_VNET) == text:
         return None
-    metadata["annotations"] = {**annotations, VNET_ANNOTATION: text}
+    metadata["annotations"] = {**annotations, AZURE_VNET: text}
     return msgspec.json.encode({**raw, "metadata": metadata})

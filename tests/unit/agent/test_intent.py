@@ -1,12 +1,13 @@
 """A node's intent: what of the store's objects reaches its kernel."""
 
-from korat.agent.intent import VNET_ANNOTATION, intent
+from korat.agent.intent import intent
 from korat.core.model.config import (
     ClusterInformation,
     FelixConfiguration,
     IPPool,
     IPPoolSpec,
 )
+from korat.core.model.label import AZURE_VNET
 from korat.core.model.resource import Metadata
 
 
@@ -19,7 +20,7 @@ def felix(**spec):
 
 
 def cluster(prefixes):
-    annotations = {VNET_ANNOTATION: prefixes} if prefixes else {}
+    annotations = {AZURE_VNET: prefixes} if prefixes else {}
     return ClusterInformation(metadata=Metadata(name="default", annotations=annotations))
 
 

@@ -5,12 +5,13 @@ import json
 import pytest
 
 from azure_site import put_node
-from korat.controllers.announce import VNET_ANNOTATION, announce_vnet
+from korat.controllers.announce import announce_vnet
 from korat.controllers.node import udr_nodes
 from korat.core.errors import Conflict, Invalid
 from korat.core.model.codec import dump
 from korat.core.model.endpoint import Node, NodeAddress, NodeBgp, NodeSpec
 from korat.core.model.key import Key
+from korat.core.model.label import AZURE_VNET
 from korat.core.model.resource import Metadata
 from korat.core.net.address import Prefix
 from korat.drivers.store.memory import MemoryStore
@@ -54,7 +55,7 @@ def test_the_vnet_is_announced_once_and_nothing_else_changes():
     store.create(INFORMATION, json.dumps(value).encode())
     assert announce_vnet(store, VNET)
     after = json.loads(_information(store).value)
-    assert after["metadata"].pop("annotations") == {VNET_ANNOTATION: "10.10.0.0/16,fd00::/48"}
+    assert after["metadata"].pop("annotations") == {AZURE_VNET: "10.10.0.0/16,fd00::/48"}
     assert after == value
     assert not announce_vnet(store, VNET)
     assert announce_vnet(store, VNET[:1])

@@ -7,8 +7,10 @@ apart again. Source: libcalico-go/lib/names/workloadendpoint.go.
 import re
 from dataclasses import dataclass
 
+from korat.core.model.label import KUBERNETES
+
 #: Which field holds the third part of the name, by orchestrator; others use ``workload``.
-_THIRD = {"k8s": "pod", "cni": "container_id", "libnetwork": ""}
+_THIRD = {KUBERNETES: "pod", "cni": "container_id", "libnetwork": ""}
 
 #: A single dash between parts, as against a doubled one inside a part.
 _BETWEEN = re.compile(r"(?<!-)-(?!-)")

@@ -1,13 +1,14 @@
-"""The labels that Calico itself sets and reads.
+"""The names that programs write on objects for each other: labels, annotations, prefixes.
 
-Source: api/pkg/apis/projectcalico/v3/constants.go and libcalico-go/lib/backend/k8s/conversion.
+Source: Calico's api/pkg/apis/projectcalico/v3/constants.go and
+libcalico-go/lib/backend/k8s/conversion.
 """
 
 #: The namespace of an endpoint or network set.
 NAMESPACE = "projectcalico.org/namespace"
 #: The service account a workload runs as.
 SERVICE_ACCOUNT = "projectcalico.org/serviceaccount"
-#: Who runs the workload, ``k8s`` for pods.
+#: Who runs the workload.
 ORCHESTRATOR = "projectcalico.org/orchestrator"
 #: The tier of a policy.
 TIER = "projectcalico.org/tier"
@@ -18,3 +19,15 @@ NAME = "projectcalico.org/name"
 NAMESPACE_PREFIX = "pcns."
 #: What stands before a service account's labels on its endpoints.
 SERVICE_ACCOUNT_PREFIX = "pcsa."
+
+#: What stands before the name of a namespace's profile.
+NAMESPACE_PROFILE_PREFIX = "kns."
+#: What stands before ``<namespace>.<account>``, the name of a service account's profile.
+ACCOUNT_PROFILE_PREFIX = "ksa."
+
+#: The orchestrator of pods.
+KUBERNETES = "k8s"
+
+#: On ClusterInformation ``default``: the prefixes of Azure's virtual network, separated by commas.
+#: The route controller writes them, agents do not masquerade packets to them.
+AZURE_VNET = "korat/azure-vnet"

@@ -12,7 +12,12 @@ from enum import Enum
 
 from korat.core.errors import Conflict, Invalid, KoratError, Problem
 from korat.core.model.key import Key
-from korat.core.model.kubernetes.profile import account_profile, namespace_profile
+from korat.core.model.kubernetes.profile import (
+    account_profile,
+    account_profile_name,
+    namespace_profile,
+)
+from korat.core.model.label import NAMESPACE_PROFILE_PREFIX
 from korat.core.model.pod import Pod
 from korat.core.model.resource import Resource
 from korat.core.model.validate import against, deletable
@@ -38,9 +43,6 @@ _ORDER = (
     "GlobalNetworkPolicy",
     "NetworkPolicy",
 )
-
-#: What stands before the name of a namespace's profile.
-_NAMESPACE = "kns."
 
 
 class Verb(Enum):
@@ -188,9 +190,9 @@ def _together(objects: Objects, verb: Verb, resources: Iterable[Resource]) -> li
 def _emptied(resource: Resource, rest: Mapping[Key, Resource]) -> list[Problem]:
     """A namespace with pods stays: without its profile they could talk to nobody."""
     name = resource.metadata.name
-    if resource.kind != "Profile" or not name.startswith(_NAMESPACE):
+    if resource.kind != "Profile" or not name.startswith(NAMESPACE_PROFILE_PREFIX):
         return []
-    namespace = name.removeprefix(_NAMESPACE)
+    namespace = name.removeprefix(NAMESPACE_PROFILE_PREFIX)
     pods = [key.name for key in rest if (key.kind, key.namespace) == ("Pod", namespace)]
     if not pods:
         return []
@@ -233,9 +235,9 @@ def _orphans(there: Mapping[Key, Resource], resources: Iterable[Resource]) -> li
     """The service accounts of deleted namespaces, which go with them as in Kubernetes."""
     gone = {resource.key for resource in resources}
     accounts = tuple(
-        f"ksa.{key.name.removeprefix(_NAMESPACE)}."
+        account_profile_name(key.name.removeprefix(NAMESPACE_PROFILE_PREFIX), "")
         for key in gone
-        if key.kind == "Profile" and key.name.startswith(_NAMESPACE)
+        if key.kind == "Profile" and key.name.startswith(NAMESPACE_PROFILE_PREFIX)
     )
     return [
         resource

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from korat.core.model.label import ORCHESTRATOR
+from korat.core.model.label import KUBERNETES, ORCHESTRATOR
 from korat.core.model.policy import (
     DEFAULT_TIER,
     EntityRule,
@@ -26,7 +26,8 @@ from korat.core.net.address import Prefix
 PREFIX = "knp.default."
 
 _ORDER = 1000
-_ORCHESTRATED = f"{ORCHESTRATOR} == 'k8s'"
+#: What the selector of every rule and policy that came from Kubernetes begins with.
+ORCHESTRATED = f"{ORCHESTRATOR} == '{KUBERNETES}'"
 
 
 class Requirement(Frozen, frozen=True):
@@ -126,7 +127,7 @@ def to_calico(policy: KubePolicy) -> NetworkPolicy:
 
 def pod_selector_text(selector: LabelSelector | None) -> str:
     """A pod selector in Calico's language; only Kubernetes' own workloads are meant."""
-    return " && ".join((_ORCHESTRATED, *_terms(selector or LabelSelector())))
+    return " && ".join((ORCHESTRATED, *_terms(selector or LabelSelector())))
 
 
 def namespace_selector_text(selector: LabelSelector | None) -> str:

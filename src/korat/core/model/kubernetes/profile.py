@@ -5,7 +5,13 @@ Source: libcalico-go/lib/backend/k8s/conversion (NamespaceToProfile, ServiceAcco
 
 from collections.abc import Mapping
 
-from korat.core.model.label import NAME, NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX
+from korat.core.model.label import (
+    ACCOUNT_PROFILE_PREFIX,
+    NAME,
+    NAMESPACE_PREFIX,
+    NAMESPACE_PROFILE_PREFIX,
+    SERVICE_ACCOUNT_PREFIX,
+)
 from korat.core.model.policy import Profile, ProfileSpec, Rule
 from korat.core.model.resource import Metadata
 
@@ -14,12 +20,12 @@ _ALLOW = (Rule(action="Allow"),)
 
 def namespace_profile_name(namespace: str) -> str:
     """``kns.<namespace>``."""
-    return f"kns.{namespace}"
+    return f"{NAMESPACE_PROFILE_PREFIX}{namespace}"
 
 
 def account_profile_name(namespace: str, account: str) -> str:
     """``ksa.<namespace>.<account>``."""
-    return f"ksa.{namespace}.{account}"
+    return f"{ACCOUNT_PROFILE_PREFIX}{namespace}.{account}"
 
 
 def namespace_profile(name: str, labels: Mapping[str, str]) -> Profile:

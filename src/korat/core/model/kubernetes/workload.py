@@ -10,6 +10,7 @@ from korat.core.model.endpoint import EndpointPort, WorkloadEndpoint, WorkloadEn
 from korat.core.model.endpoint_name import EndpointIdentity, endpoint_name
 from korat.core.model.kubernetes.profile import account_profile_name, namespace_profile_name
 from korat.core.model.label import (
+    KUBERNETES,
     NAMESPACE,
     NAMESPACE_PREFIX,
     ORCHESTRATOR,
@@ -19,7 +20,6 @@ from korat.core.model.label import (
 from korat.core.model.pod import Pod
 from korat.core.model.resource import Metadata
 
-_K8S = "k8s"
 _ENDPOINT = "eth0"
 _LABEL_VALUE_CHARS = 63
 _HASH_CHARS = 11
@@ -41,9 +41,11 @@ def endpoint_of(
 ) -> WorkloadEndpoint:
     """The workload endpoint of a pod, from the pod and what its node gave it."""
     name, namespace = pod.metadata.name, pod.metadata.namespace
-    identity = EndpointIdentity(node=node_name, orchestrator=_K8S, pod=name, endpoint=_ENDPOINT)
+    identity = EndpointIdentity(
+        node=node_name, orchestrator=KUBERNETES, pod=name, endpoint=_ENDPOINT
+    )
     spec = WorkloadEndpointSpec(
-        orchestrator=_K8S,
+        orchestrator=KUBERNETES,
         node=node_name,
         container_id=container_id,
         pod=name,
@@ -67,7 +69,7 @@ def _labels(pod: Pod) -> dict[str, str]:
     inherited = (NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX)
     labels = {k: v for k, v in pod.metadata.labels.items() if not k.startswith(inherited)}
     labels[NAMESPACE] = pod.metadata.namespace
-    labels[ORCHESTRATOR] = _K8S
+    labels[ORCHESTRATOR] = KUBERNETES
     if len(pod.account) < _LABEL_VALUE_CHARS:
         labels[SERVICE_ACCOUNT] = pod.account
     return labels

@@ -3,8 +3,7 @@
 Source: libcalico-go/lib/validator/v3 and the CEL rules of the CRDs.
 """
 
-from korat.core.model import builtin
-from korat.core.model.label import NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX
+from korat.core.model import builtin, label
 from korat.core.model.policy import (
     GlobalNetworkPolicy,
     GlobalPolicySpec,
@@ -17,6 +16,11 @@ from korat.core.model.validate.faults import Faults
 from korat.core.model.validate.name import dns_label, labels
 from korat.core.model.validate.rule import Direction, rules
 
+#: Which profiles' labels stand with which prefix.
+_INHERITED = (
+    (label.NAMESPACE_PROFILE_PREFIX, label.NAMESPACE_PREFIX),
+    (label.ACCOUNT_PROFILE_PREFIX, label.SERVICE_ACCOUNT_PREFIX),
+)
 _TYPES = ("Ingress", "Egress")
 _HINTS = ("AssumeNeededOnEveryNode",)
 
@@ -65,8 +69,7 @@ def profile(faults: Faults, own: Profile) -> None:
 
 def _handed_down(own: Profile) -> dict[str, str]:
     """The labels as they stand on the namespace or account, where 63 characters are legal too."""
-    prefixes = {"kns.": NAMESPACE_PREFIX, "ksa.": SERVICE_ACCOUNT_PREFIX}
-    prefix = prefixes.get(own.metadata.name[:4], "")
+    prefix = next((p for of, p in _INHERITED if own.metadata.name.startswith(of)), "")
     return {key.removeprefix(prefix): value for key, value in own.spec.labels_to_apply.items()}
 
 
