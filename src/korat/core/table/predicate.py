@@ -115,9 +115,9 @@ def addresses(cluster: Cluster, selector: Selector, family: Family) -> IntervalS
         if selector.matches(endpoint.labels)
         for addr in endpoint.addresses_of(family)
     ]
-    for addresses_ in cluster.sets:
-        if selector.matches(addresses_.labels):
-            prefixes.extend(net for net in addresses_.nets if net.family is family)
+    for group in cluster.sets:
+        if selector.matches(group.labels):
+            prefixes.extend(net for net in group.nets if net.family is family)
     return IntervalSet.of_prefixes(prefixes)
 
 
