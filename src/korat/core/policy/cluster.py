@@ -3,7 +3,7 @@
 Built from any mixture of resources; kinds that say nothing about workload policy are passed over.
 A resource that cannot be read is left out, as Calico leaves out what fails validation, and named
 in ``problems``: an endpoint whose profile is left out is denied what its tiers do not decide.
-Source: calico.md 5.1 (order), 5.2 (missing tiers and profiles), 2.1 (the built-in profile).
+Source: felix/calc/policy_sorter.go and policy_resolver.go (order, tiers that nobody stored).
 """
 
 import math

@@ -5,8 +5,8 @@ endpoints and sets for each packet, and shares with the table compiler only the 
 effective selectors, inherited labels), neither normal forms nor predicates.
 
 Policy alone is judged here: not routes, anti-spoofing, NAT, nor that a node may always reach its
-own workloads (calico.md 5.5).
-Source: calico.md 5.2, 5.3.
+own workloads.
+Source: felix/calc/policy_resolver.go, felix/rules/endpoints.go.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,8 @@
 """Whether one rule matches one packet, and if not, the first thing that stands against it.
 
-The evaluator's half of calico.md 5.3, from the rule as it is written: all fields must hold, list
-items are alternatives, ``not`` fields exclude. Normal forms, predicates and tables are not used.
+The evaluator's own reading of a rule as it is written: all fields must hold, list items are
+alternatives, ``not`` fields exclude. Normal forms, predicates and tables are not used.
+Source: felix/calc/rule_scanner.go, felix/rules/policy.go.
 """
 
 from collections.abc import Iterator, Mapping

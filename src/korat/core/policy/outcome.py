@@ -2,7 +2,7 @@
 
 These are the values that the evaluator, the plain sequence, the verdict tables, the renderers and
 ``explain`` share; nothing here decides anything.
-Source: calico.md 5.2 (the order in which a workload endpoint's policy is asked).
+Source: felix/rules/endpoints.go (the order in which a workload endpoint's policy is asked).
 """
 
 from dataclasses import dataclass

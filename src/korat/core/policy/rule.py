@@ -5,7 +5,7 @@ hold; an empty or None field asks nothing. A rule that can never match for a ver
 form there.
 
 A port list means pairs of protocol and port, so a negated one holds for every packet without ports.
-Source: calico.md 1.2, 5.3.
+Source: projectcalico.org/v3 (Rule, EntityRule), felix/calc/rule_scanner.go, felix/rules/policy.go.
 """
 
 from collections.abc import Iterable

@@ -3,7 +3,7 @@
 A policy's ``selector``, ``namespaceSelector`` and ``serviceAccountSelector`` speak of the labels of
 three objects; an endpoint carries all of them (profiles lend it the ``pcns.`` and ``pcsa.`` ones),
 so one selector over an endpoint's labels says the same.
-Source: calico.md 3.7 (the syncer's v3 to v1 conversion).
+Source: libcalico-go/lib/backend/syncersv1/updateprocessors (v3 to v1 conversion).
 """
 
 from dataclasses import dataclass

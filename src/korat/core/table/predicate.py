@@ -3,8 +3,8 @@
 A predicate is the address part of a rule without its sign (``notNets`` asks ``InNets`` too) and
 without the port numbers, which are no matter of addresses. Its truth is defined here by scanning
 the cluster; ``classes`` computes the same for all addresses at once.
-Source: calico.md 5.3 (selectors are sets of addresses, named ports are sets of address, protocol
-and port).
+Selectors are sets of addresses, named ports are sets of address, protocol and port.
+Source: felix/calc/rule_scanner.go.
 """
 
 from collections.abc import Iterator

@@ -4,7 +4,7 @@ It is the slow twin of the verdict tables and what they are compiled from. A seq
 stages, one per tier and per profile. A packet is tried against a stage's steps in order: Allow and
 Deny end the sequence, Pass ends the stage, Log leaves a trace and goes on. Past its last step, a
 stage with an ``end`` denies; otherwise the next stage is tried. The last stage has an ``end``.
-Source: calico.md 5.2.
+Source: felix/rules/endpoints.go.
 """
 
 from collections import defaultdict

@@ -1,12 +1,12 @@
 """The plain sequence as a value: its stages, what it leaves out, and who shares it."""
 
 import pytest
-from policy_world import allow, deny, open_namespace, packet, pod, policy, profile, rule, tier, who
 
 from korat.core.net.address import Family
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.outcome import Direction
 from korat.core.table.sequence import Sequence, Sequences, facts, run
+from policy_world import allow, deny, open_namespace, packet, pod, policy, profile, rule, tier, who
 
 WORLD = [
     open_namespace("red"),
