@@ -1,7 +1,8 @@
 """From resources to what policy needs of them: text parsed, selectors made effective.
 
 Each function reads one resource and raises ValueError for what it cannot read.
-Source: calico.md 1.2-1.6 (fields), 3.7 (conversion), 5.2 (absent types govern both directions).
+Absent types govern both directions, as in felix/calc.
+Source: projectcalico.org/v3, libcalico-go/lib/backend/syncersv1/updateprocessors.
 """
 
 import math
@@ -9,7 +10,13 @@ from collections.abc import Iterable, Mapping
 
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
 from korat.core.model.kubernetes.profile import namespace_profile_name
-from korat.core.model.label import NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT
+from korat.core.model.label import (
+    NAMESPACE,
+    NAMESPACE_PREFIX,
+    ORCHESTRATOR,
+    SERVICE_ACCOUNT,
+    SERVICE_ACCOUNT_PREFIX,
+)
 from korat.core.model.policy import (
     DEFAULT_TIER,
     GlobalNetworkPolicy,
@@ -25,9 +32,6 @@ from korat.core.policy.outcome import Direction
 from korat.core.policy.rule import normal_rule
 from korat.core.policy.scope import entity_scope, policy_selector
 
-#: Kubernetes' limit of a label's value; Calico leaves longer account names out.
-LABEL_VALUE_MAX = 63
-
 ProfileLabels = Mapping[str, Mapping[str, str]]
 
 
@@ -35,13 +39,18 @@ def endpoint_of(resource: WorkloadEndpoint, lent: ProfileLabels) -> Endpoint:
     """A workload endpoint; ``lent`` has the labels of every profile by name.
 
     The labels that Calico derives from the object itself are set here too, since an object written
-    by hand may lack them.
+    by hand may lack them, and an account's name may be too long for a stored label. None may
+    pretend to come from a profile.
     """
     spec, namespace = resource.spec, resource.metadata.namespace
-    derived = {NAMESPACE: namespace, ORCHESTRATOR: spec.orchestrator}
-    if len(spec.service_account_name) <= LABEL_VALUE_MAX:
-        derived[SERVICE_ACCOUNT] = spec.service_account_name
-    own = resource.metadata.labels | {key: value for key, value in derived.items() if value}
+    lendable = (NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX)
+    own = {k: v for k, v in resource.metadata.labels.items() if not k.startswith(lendable)}
+    derived = {
+        NAMESPACE: namespace,
+        ORCHESTRATOR: spec.orchestrator,
+        SERVICE_ACCOUNT: spec.service_account_name,
+    }
+    own.update({key: value for key, value in derived.items() if value})
     return Endpoint(
         key=resource.key,
         node=spec.node,

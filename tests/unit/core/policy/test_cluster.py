@@ -91,10 +91,23 @@ def test_labels_own_then_profiles_in_order():
     }
 
 
-@pytest.mark.parametrize(("length", "kept"), [(63, True), (64, False)])
-def test_an_account_name_too_long_for_a_label_is_none(length, kept):
-    (endpoint,) = Cluster.build([pod("web", account="a" * length)]).endpoints
-    assert ("projectcalico.org/serviceaccount" in endpoint.labels) is kept
+def test_an_account_name_too_long_for_a_stored_label_is_known_all_the_same():
+    long = "a" * 200
+    side = EntityRule(service_accounts=ServiceAccountMatch(names=(long,)))
+    (endpoint,) = Cluster.build([pod("web", account=long)]).endpoints
+    assert endpoint.labels["projectcalico.org/serviceaccount"] == long
+    assert entity_scope(side, "red").selector.matches(endpoint.labels)
+
+
+def test_a_workload_cannot_pretend_to_be_of_another_namespace_or_account():
+    labels = {"pcns.team": "a", "pcsa.trust": "high", "projectcalico.org/namespace": "blue"}
+    lent = profile("kns.red", pcns__team="b")
+    (endpoint,) = Cluster.build([pod("web", **labels), lent]).endpoints
+    assert endpoint.labels == {
+        "pcns.team": "b",
+        "projectcalico.org/namespace": "red",
+        "projectcalico.org/orchestrator": "k8s",
+    }
 
 
 def test_network_sets_inherit_from_their_namespace_global_ones_do_not():
