@@ -9,7 +9,9 @@ as their slow twin, from ``sequence``; they return what they allow.
 - forward: established connections pass; then the sender's egress policy, then the receiver's
   ingress policy; what both allow is accepted, as the base chain's own end
 - input: the sender's egress policy, then what is configured for workloads' traffic to their node
-- output: nothing, as a node may always reach its own workloads (calico.md 5.5)
+- output: nothing, as a node may always reach its own workloads
+
+Source: felix/rules/static.go and endpoints.go.
 """
 
 from collections import defaultdict

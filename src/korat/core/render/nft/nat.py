@@ -2,7 +2,7 @@
 
 Destinations within any pool or within the excluded prefixes (the Azure virtual network, whose
 route table knows the pods) keep the pod's address.
-Source: calico.md 5.6 (NAT outgoing), 5.8 (priority 110).
+Source: felix/rules/nat.go; the priority is that of felix/nftables/table.go.
 """
 
 from collections.abc import Iterable

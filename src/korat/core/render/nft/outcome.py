@@ -3,7 +3,7 @@
 A chain is named by what it stands for, so that its counter lives as long as the rule does, whatever
 else changes. Allow returns to the hook that asked, which goes on: a packet between two workloads of
 one node must pass egress and then ingress.
-Source: calico.md 1.10 (log prefix and its verbs, deny action).
+Source: FelixConfiguration logPrefix and nftablesFilterDenyAction; felix/rules/policy.go.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ A packet's way through them, for egress (ingress looks at ``saddr`` and ``oifnam
 
 Every step is a goto, so that allow's return leads back to the hook that asked. One more workload in
 the cluster is one more element of ``hosts``; equal tables of any endpoints are one chain.
-Source: DESIGN.md part 3.
+Source: nft(8), verdict maps; ``korat.core.table`` says what classes and tables are.
 """
 
 from collections import defaultdict
