@@ -4,16 +4,15 @@ Source: calico/node's startup (NODENAME, IP, CALICO_NETWORKING_BACKEND, CALICO_I
 own variables start with ``KORAT_``. FELIX_* settings live in ``korat.core.model.felix``.
 """
 
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from korat.cni.request import RUN_DIR, SOCKET_NAME
 from korat.core.errors import Invalid, Problem
 from korat.core.net.address import Prefix
 
-RUN_DIR = "/run/korat"
 _BLOCK_SIZES = range(20, 33)
 
 #: What CALICO_NETWORKING_BACKEND may be, and why the others are refused.
@@ -47,7 +46,7 @@ class NodeSettings:
     @property
     def socket_path(self) -> Path:
         """Where the CNI plugin finds this agent."""
-        return self.run_dir / "agent.sock"
+        return self.run_dir / SOCKET_NAME
 
 
 def node_settings(environ: Mapping[str, str]) -> NodeSettings:
@@ -106,8 +105,3 @@ def _is_cidr(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def process_environ() -> Mapping[str, str]:
-    """The environment of this process; programs take it as an argument everywhere else."""
-    return dict(os.environ)

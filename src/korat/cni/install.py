@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from korat.cni.request import DEFAULT_SOCKET
+
 PLUGIN = "korat"
 CONFLIST = "10-korat.conflist"
 
@@ -30,7 +32,7 @@ sys.exit(main())
 _DEFAULTS: Mapping[str, object] = {
     "mtu": 1500,
     "ipam": {"type": "host-local", "subnet": "usePodCidr"},
-    "agent_socket": "/run/korat/agent.sock",
+    "agent_socket": DEFAULT_SOCKET,
 }
 
 

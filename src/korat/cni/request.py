@@ -22,7 +22,10 @@ from korat.cni.error import (
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
-DEFAULT_SOCKET = "/run/korat/agent.sock"
+#: Where the agent keeps its runtime files unless it is told otherwise, and its socket's name there.
+RUN_DIR = "/run/korat"
+SOCKET_NAME = "agent.sock"
+DEFAULT_SOCKET = f"{RUN_DIR}/{SOCKET_NAME}"
 
 MAX_CONFIG_BYTES = 1 << 20
 

@@ -1,7 +1,6 @@
 """``korat controllers run``: puts the route controller together, keeps it until told to end."""
 
 import signal
-import sys
 import threading
 from collections.abc import Mapping
 
@@ -31,7 +30,6 @@ def run(environ: Mapping[str, str]) -> None:
     store = open_store(environ)
     if settings.ready_file is not None:
         settings.ready_file.unlink(missing_ok=True)
-    _log_to_stderr()
     controller = RouteController(store, cloud_network(settings), settings)
     ended = _Ended()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,14 +63,3 @@ class _Ended:
             self.error = error
         finally:
             self.event.set()
-
-
-def _log_to_stderr() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -16,9 +16,11 @@ from msgspec.structs import replace
 
 from korat import __version__
 from korat.cni.install import install
+from korat.cni.request import SOCKET_NAME
 from korat.core.errors import Unavailable
 from korat.core.model.endpoint import Node, NodeStatus
 from korat.core.model.resource import Metadata
+from korat.drivers.kernel.namespace import path_of
 from korat.drivers.store.client import Client, initialize
 from korat.drivers.store.open import open_store
 from korat.lab.azure import address_with_mask
@@ -83,7 +85,7 @@ class LabCluster:
         """Start the controller, the agents and the kubelet role."""
         self._start_child(CONTROLLER)
         for vm in self._plan.vms:
-            options = {"agent_socket": str(self._paths.node(vm.name) / "agent.sock")}
+            options = {"agent_socket": str(self._paths.node(vm.name) / SOCKET_NAME)}
             install(*self._cni_dirs(vm.name), self._cni_options(vm, options), version="1.1.0")
             self._start_child(vm.name)
         self._kubelet.start()
@@ -149,7 +151,7 @@ class LabCluster:
             command += ["controllers", "run"]
         else:
             command += ["node", "run"]
-            netns = Path("/run/netns") / self._paths.namespace(role)
+            netns = path_of(self._paths.namespace(role))
         log_file = self._paths.log / f"{role.replace(' ', '-')}.log"
         self._children[role] = Child(role, command, environ, log_file, netns)
 

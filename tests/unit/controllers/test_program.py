@@ -14,7 +14,7 @@ import pytest
 from azure_site import Site, cloud_config, put_node
 from korat.drivers.store.sqlite import SqliteStore
 
-START = "import os; from korat.controllers import run; run(dict(os.environ))"
+START = [sys.executable, "-m", "korat", "controllers", "run"]
 WAIT_S = 20.0
 
 
@@ -44,9 +44,7 @@ def test_it_gets_ready_and_ends_at_once_when_told(environ: dict[str, str]):
     ready = Path(environ["KORAT_READY_FILE"])
     ready.write_text("of an earlier run")
     put_node(store, "vm1", "10.10.0.4", "10.10.128.0/24")
-    with subprocess.Popen(
-        [sys.executable, "-c", START], env=environ, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(START, env=environ, stderr=subprocess.PIPE, text=True) as process:
         try:
             _until(lambda: ready.exists() and "10.10.128.0/24 10.10.0.4" in ready.read_text())
             told = time.monotonic()
@@ -63,8 +61,6 @@ def test_it_gets_ready_and_ends_at_once_when_told(environ: dict[str, str]):
 
 def test_a_wrong_configuration_ends_it_with_the_reason(environ: dict[str, str]):
     del environ["KORAT_CLUSTER_CIDR"]
-    done = subprocess.run(
-        [sys.executable, "-c", START], env=environ, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(START, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "KORAT_CLUSTER_CIDR name the cluster's pod CIDRs" in done.stderr.splitlines()[-1]

@@ -19,9 +19,9 @@ from korat.core.model.label import (
 )
 from korat.core.model.pod import Pod
 from korat.core.model.resource import Metadata
+from korat.core.model.validate.name import LABEL_CHARS
 
 _ENDPOINT = "eth0"
-_LABEL_VALUE_CHARS = 63
 _HASH_CHARS = 11
 
 
@@ -70,7 +70,7 @@ def _labels(pod: Pod) -> dict[str, str]:
     labels = {k: v for k, v in pod.metadata.labels.items() if not k.startswith(inherited)}
     labels[NAMESPACE] = pod.metadata.namespace
     labels[ORCHESTRATOR] = KUBERNETES
-    if len(pod.account) < _LABEL_VALUE_CHARS:
+    if len(pod.account) < LABEL_CHARS:
         labels[SERVICE_ACCOUNT] = pod.account
     return labels
 
