@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from korat.drivers.kernel.namespace import run_in
+
 ROOT = Path(__file__).resolve().parents[1]
 SHOP = ROOT / "examples" / "shop.yaml"
 POLICIES = ROOT / "examples" / "policies.yaml"
@@ -140,6 +142,16 @@ def pods(*rows: tuple[str, str, str, dict[str, str]], port: int = 80) -> str:
             json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
         )
     return "\n---\n".join(documents)
+
+
+def inside(netns: str, *words: str) -> str:
+    """Run a program in a network namespace and return what it prints."""
+
+    def run() -> str:
+        done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=10)
+        return done.stdout
+
+    return run_in(netns, run)
 
 
 def exchange(server: socket.socket, client: socket.socket, address: tuple[str, int]) -> str | None:

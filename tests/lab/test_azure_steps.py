@@ -16,6 +16,7 @@ import pytest
 from azure.identity import ManagedIdentityCredential
 from azure.mgmt.network import NetworkManagementClient
 
+from korat.drivers.kernel import sysctl
 from korat.drivers.kernel.namespace import socket_in
 from lab_world import Lab, exchange, lab, pods
 
@@ -220,7 +221,7 @@ def test_an_unknown_workload_interface_is_cut_off(
         )
         ip("-n", vm1["netns"], "link", "set", interface, "up")
         ip("-n", vm1["netns"], "route", "add", f"{address}/32", "dev", interface)
-        ip("netns", "exec", vm1["netns"], "sysctl", "-qw", f"net.ipv4.conf.{interface}.proxy_arp=1")
+        sysctl.write({f"net/ipv4/conf/{interface}/proxy_arp": 1}, vm1["netns"])
         ip("-n", stranger, "address", "add", f"{address}/24", "dev", "eth0")
         ip("-n", stranger, "link", "set", "eth0", "up")
         ip("-n", stranger, "route", "add", "default", "via", "10.10.128.1", "onlink", "dev", "eth0")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab_world import SHOP, Lab, lab, processes_of
+from lab_world import SHOP, Lab, inside, lab, processes_of
 
 pytestmark = pytest.mark.lab
 
@@ -105,10 +105,9 @@ spec: {selector: app == 'db', types: [Ingress]}
 """)
         assert set(made.probe("--to", "shop/db").values()) == {"denied"}
         vm = made.status()["nodes"][0]["netns"]
-        nft = ["/usr/sbin/ip", "netns", "exec", vm, "/usr/sbin/nft"]
-        subprocess.run([*nft, "flush", "chain", "inet", "korat", "forward"], check=True)
+        inside(vm, "/usr/sbin/nft", "flush", "chain", "inet", "korat", "forward")
         until(lambda: set(made.probe("--to", "shop/db").values()) == {"denied"}, "not mended", 10)
-        subprocess.run([*nft, "delete", "table", "inet", "korat"], check=True)
+        inside(vm, "/usr/sbin/nft", "delete", "table", "inet", "korat")
         until(lambda: set(made.probe("--to", "shop/db").values()) == {"denied"}, "not mended", 10)
 
 
