@@ -29,7 +29,7 @@ class Intent:
     ruleset: Ruleset
     routes: Mapping[Addr, str]  # address of a local workload -> its interface
     endpoints: frozenset[Key]
-    problems: tuple[Problem, ...]  # settings that were not understood
+    problems: tuple[Problem, ...]  # settings and objects that could not be honoured
 
 
 def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[str, str]) -> Intent:
@@ -38,7 +38,8 @@ def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[s
     node = resources.get(Key("Node", "", node_name))
     labels = node.metadata.labels if node else {}
     felix, problems = settings(node_name, labels, objects, environ)
-    policy = compile_node(Cluster.build(objects), node_name)
+    cluster = Cluster.build(objects)
+    policy = compile_node(cluster, node_name)
     pools = tuple(
         Pool(Prefix.parse(o.spec.cidr), o.spec.nat_outgoing)
         for o in objects
@@ -50,7 +51,7 @@ def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[s
         ruleset=ruleset,
         routes={a: e.interface for e in policy.endpoints for a in e.addresses},
         endpoints=frozenset(e.key for e in policy.endpoints),
-        problems=tuple(problems),
+        problems=(*problems, *cluster.problems),
     )
 
 

@@ -167,10 +167,10 @@ class NodeLoop:
         self._on_applied(self._revision)
 
     def _tell_problems(self, wanted: Intent) -> None:
-        """Settings that were not understood, once."""
+        """Settings and objects that could not be honoured, once each."""
         for problem in wanted.problems:
             if problem not in self._problems:
-                log.warning("a setting is not honoured", problem=str(problem))
+                log.warning("not honoured", problem=str(problem))
         self._problems = wanted.problems
 
 

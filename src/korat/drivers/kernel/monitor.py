@@ -1,7 +1,8 @@
 """Hears what others do to this node's links and to korat's nftables table.
 
 Two netlink sockets and one thread, which calls back and never acts itself. What korat itself writes
-to its table is told apart by the thread number that the kernel reports with each generation.
+to its table is told apart by the thread number that the kernel reports with each generation, so
+the thread that writes must be one that lives on, as the node's loop does.
 Source: linux/rtnetlink.h, linux/netfilter/nf_tables.h (NFT_MSG_*, NFTA_*), nfnetlink.h.
 """
 
