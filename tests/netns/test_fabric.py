@@ -27,12 +27,13 @@ from fabric_wire import (
     wires,
 )
 from korat.core.net.address import Addr, Prefix
+from korat.core.net.port import Protocol
 from korat.core.route.effective import NextHop, effective_routes
 from korat.drivers.kernel import namespace
 from korat.lab.arm.view import NetworkView
 from korat.lab.fabric.apply import Fabric
 from korat.lab.fabric.model import INTERNET, Packet
-from korat.lab.fabric.switch import AH, ESP, GRE, ICMP, IPIP, SCTP, SIX_IN_FOUR, TCP, Switches
+from korat.lab.fabric.switch import AH, ESP, GRE, IPIP, SIX_IN_FOUR, Switches
 
 pytestmark = pytest.mark.netns
 
@@ -128,7 +129,7 @@ def test_addresses_that_never_answer(fabric, silent):
     view = network()
     fabric.apply(view)
     with wires(fabric, view) as opened:
-        opened["vm1-nic"].send(Packet(VM1, silent, ICMP), payload=echo_request())
+        opened["vm1-nic"].send(Packet(VM1, silent, Protocol.ICMP), payload=echo_request())
         assert packets(opened["vm1-nic"].fenced()) == []
 
 
@@ -178,7 +179,7 @@ def test_frames_to_another_vms_hardware_address_go_nowhere(fabric):
 )
 def test_ip_forwarding_matrix(fabric, off, src, dst, arrives):
     view = network(table=PODS, off=off)
-    where = reaches(fabric, view, "vm1-nic", Packet(src, dst, TCP))
+    where = reaches(fabric, view, "vm1-nic", Packet(src, dst, Protocol.TCP))
     assert where == ["vm2-nic" if arrives else None]
 
 
@@ -288,7 +289,7 @@ def test_routes(fabric, table, dst, where):
 def test_a_change_takes_effect_at_once_and_back(fabric):
     working = network(table=PODS)
     broken = [network(), network(table=PODS[:1]), network(table=PODS, off=(2,))]
-    pods = Packet(POD1, POD2, TCP)
+    pods = Packet(POD1, POD2, Protocol.TCP)
     for view in broken:
         assert reaches(fabric, view, "vm1-nic", pods) == [None]
         assert reaches(fabric, working, "vm1-nic", pods) == ["vm2-nic"]
@@ -296,10 +297,10 @@ def test_a_change_takes_effect_at_once_and_back(fabric):
 
 # --- protocols ----------------------------------------------------------------------------------
 
-_DROPPED = [IPIP, GRE, SIX_IN_FOUR, SCTP, 2, 136]
+_DROPPED = [IPIP, GRE, SIX_IN_FOUR, Protocol.SCTP, 2, 136]
 
 
-@pytest.mark.parametrize("protocol", [ICMP, TCP, UDP, ESP, AH, *_DROPPED])
+@pytest.mark.parametrize("protocol", [Protocol.ICMP, Protocol.TCP, UDP, ESP, AH, *_DROPPED])
 def test_protocols(fabric, protocol):
     where = reaches(fabric, network(), "vm1-nic", Packet(VM1, VM2, protocol))
     assert where == [None if protocol in _DROPPED else "vm2-nic"]
@@ -322,7 +323,7 @@ def test_a_raw_ipip_packet_from_a_vms_own_socket_is_dropped(fabric):
 
 @pytest.mark.parametrize(
     ("switch", "protocol"),
-    [("ipip", IPIP), ("gre", GRE), ("six_in_four", SIX_IN_FOUR), ("sctp", SCTP)],
+    [("ipip", IPIP), ("gre", GRE), ("six_in_four", SIX_IN_FOUR), ("sctp", Protocol.SCTP)],
 )
 def test_switches_let_uncertain_protocols_pass(fabric, switch, protocol):
     switched = Fabric(fabric.names.lab, Switches(**{switch: True}))

@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from korat.core.errors import Invalid, NotFound, Problem
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
+from korat.core.model.pod import Pod
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr, Family
-from korat.core.net.port import PORT_LAST, PROTOCOLS_WITH_PORTS, Protocol, protocol_number
+from korat.core.net.port import (
+    ICMP_PROTOCOLS,
+    PORT_LAST,
+    PROTOCOLS_WITH_PORTS,
+    protocol_number,
+)
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
 from korat.core.policy.match import Packet
@@ -62,7 +68,7 @@ def ask(  # a packet has five fields, and the cluster gives them their meaning
     if ported is not bool(port):
         rule = f"is needed for {protocol}" if ported else f"{protocol} has no ports"
         raise Invalid([Problem("", "--port", port or None, rule)])
-    pinged = number in (Protocol.ICMP, Protocol.ICMPV6)
+    pinged = number in ICMP_PROTOCOLS
     packet = Packet(
         src=src,
         dst=dst,
@@ -103,11 +109,24 @@ def _pod(objects: Objects, cluster: Cluster, word: str) -> Side:
     if found is not None:
         return Side(word, found.addresses, found)
     namespace, _, pod = word.partition("/")
-    if Key("Pod", namespace, pod) in objects.by_key:
-        raise NotFound(f"pod {word} has no address yet; its node has not started it")
+    waiting = objects.by_key.get(Key("Pod", namespace, pod))
+    if isinstance(waiting, Pod):
+        return _without_endpoint(word, waiting)
     near = difflib.get_close_matches(word, sorted(names), n=3, cutoff=0.75)
     meant = f"did you mean {', '.join(near)}?" if near else "korat get wep -A lists those there are"
     raise NotFound(f"there is no pod {word}", meant)
+
+
+def _without_endpoint(word: str, pod: Pod) -> Side:
+    """A pod that is no workload: it shares its node's network, or does not run yet.
+
+    Raises:
+        NotFound: it has no address.
+    """
+    if not (pod.spec.host_network and pod.status.pod_ip):
+        why = pod.status.message or "its node has not started it"
+        raise NotFound(f"pod {word} has no address yet; {why}")
+    return Side(word, (Addr.parse(pod.status.pod_ip),), None)
 
 
 def _title(objects: Objects, key: Key) -> str:

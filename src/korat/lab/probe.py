@@ -18,7 +18,7 @@ import msgspec
 
 from korat.core.errors import Unavailable
 from korat.drivers.kernel.namespace import run_in
-from korat.lab.responder import IPPROTO_SCTP
+from korat.lab.responder import SOCKETS
 
 ALLOWED, DENIED, REFUSED = "allowed", "denied", "refused"
 
@@ -135,11 +135,7 @@ def _wait(attempts: Sequence[_Attempt]) -> None:
 
 def _socket_for(target: Target) -> socket.socket:
     family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
-    kind, number = {
-        "TCP": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
-        "UDP": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
-        "SCTP": (socket.SOCK_STREAM, IPPROTO_SCTP),
-    }[target.protocol]
+    kind, number = SOCKETS[target.protocol]
     sock = socket.socket(family, kind, number)
     sock.setblocking(False)
     return sock

@@ -13,9 +13,16 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from korat.core.net.port import Protocol
 from korat.drivers.kernel.namespace import run_in
 
-IPPROTO_SCTP = 132
+#: The socket of each protocol, as kind and number.
+SOCKETS = {
+    "TCP": (socket.SOCK_STREAM, Protocol.TCP),
+    "UDP": (socket.SOCK_DGRAM, Protocol.UDP),
+    "SCTP": (socket.SOCK_STREAM, Protocol.SCTP),
+}
+
 _SILENT_CLIENT_S = 0.1
 _MAX_REQUEST_BYTES = 4096
 _BACKLOG = 64
@@ -48,7 +55,7 @@ class _Pod:
 def sctp_works() -> bool:
     """Whether this kernel has SCTP sockets."""
     try:
-        socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_SCTP).close()
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, Protocol.SCTP).close()
     except OSError:
         return False
     return True
@@ -179,11 +186,7 @@ class Responder:
 
 
 def _listen(port: PodPort) -> socket.socket:
-    kind, number = {
-        "TCP": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
-        "UDP": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
-        "SCTP": (socket.SOCK_STREAM, IPPROTO_SCTP),
-    }[port.protocol]
+    kind, number = SOCKETS[port.protocol]
     server = socket.socket(socket.AF_INET6, kind, number)
     try:
         server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

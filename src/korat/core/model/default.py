@@ -23,6 +23,7 @@ from korat.core.model.policy import (
 )
 from korat.core.model.resource import Resource
 from korat.core.net.address import Family, Prefix
+from korat.core.net.port import canonical_protocol
 
 P = TypeVar("P", NetworkPolicy, GlobalNetworkPolicy)
 R = TypeVar("R", bound=Resource)
@@ -111,7 +112,7 @@ def _uses(namespace_selector: str) -> tuple[str, ...]:
 
 
 def _endpoint(endpoint: WorkloadEndpoint) -> WorkloadEndpoint:
-    ports = tuple(replace(p, protocol=number.protocol(p.protocol)) for p in endpoint.spec.ports)
+    ports = tuple(replace(p, protocol=canonical_protocol(p.protocol)) for p in endpoint.spec.ports)
     labels = {
         label.NAMESPACE: endpoint.metadata.namespace,
         label.ORCHESTRATOR: endpoint.spec.orchestrator,
@@ -144,7 +145,7 @@ def _rules(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
 
 
 def _protocol(value: int | str | None) -> int | str | None:
-    return None if value is None else number.protocol(value)
+    return None if value is None else canonical_protocol(value)
 
 
 def _entity(entity: EntityRule) -> EntityRule:

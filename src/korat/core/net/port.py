@@ -9,6 +9,8 @@ from enum import IntEnum
 
 from typing_extensions import override
 
+from korat.core.net.address import Family
+
 PORT_LAST = 65535
 PROTOCOL_LAST = 255
 
@@ -34,8 +36,22 @@ _NAMES = {
 }
 _NUMBERS = {name.lower(): number for number, name in _NAMES.items()}
 
+#: The names that there are, as Calico writes them.
+PROTOCOL_NAMES = tuple(_NAMES.values())
+
 #: What a rule's ``ports`` can be used with.
 PROTOCOLS_WITH_PORTS = frozenset({Protocol.TCP, Protocol.UDP, Protocol.SCTP})
+NAMES_WITH_PORTS = tuple(_NAMES[protocol] for protocol in sorted(PROTOCOLS_WITH_PORTS))
+
+#: Whose packets begin with source and destination port.
+PORT_PROTOCOLS = PROTOCOLS_WITH_PORTS | {Protocol.UDPLITE}
+#: Whose packets begin with type and code.
+ICMP_PROTOCOLS = frozenset({Protocol.ICMP, Protocol.ICMPV6})
+
+
+def icmp_protocol(family: Family) -> Protocol:
+    """An IP version's own ICMP."""
+    return Protocol.ICMP if family is Family.V4 else Protocol.ICMPV6
 
 
 def protocol_number(protocol: int | str) -> int:
@@ -48,7 +64,7 @@ def protocol_number(protocol: int | str) -> int:
     if number is None and isinstance(protocol, str) and protocol.isascii() and protocol.isdigit():
         number = int(protocol)
     if number is None or not 0 <= number <= PROTOCOL_LAST:
-        raise ValueError(f"{protocol!r} is neither {', '.join(_NAMES.values())} nor 0-255")
+        raise ValueError(f"{protocol!r} is neither {', '.join(PROTOCOL_NAMES)} nor 0-255")
     return int(number)
 
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 
 from korat.core.model.policy import EntityRule, Icmp, Port
 from korat.core.net.address import Addr, Family, Prefix
-from korat.core.net.port import PROTOCOLS_WITH_PORTS, PortRange, Protocol, protocol_number
+from korat.core.net.port import (
+    ICMP_PROTOCOLS,
+    PORT_PROTOCOLS,
+    PROTOCOLS_WITH_PORTS,
+    PortRange,
+    icmp_protocol,
+    protocol_number,
+)
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint, PolicyRule
 from korat.core.policy.scope import Scope
@@ -37,7 +44,7 @@ class Packet:
     @property
     def numbers(self) -> tuple[int, int]:
         """The two numbers a verdict table is asked with: ports, or ICMP type and code."""
-        if self.protocol in (Protocol.ICMP, Protocol.ICMPV6):
+        if self.protocol in ICMP_PROTOCOLS:
             return self.icmp_type, self.icmp_code
         return self.sport, self.dport
 
@@ -117,9 +124,8 @@ def _icmp_text(icmp: Icmp) -> str:
 
 
 def _is_icmp(icmp: Icmp, packet: Packet) -> bool:
-    own = Protocol.ICMP if packet.family is Family.V4 else Protocol.ICMPV6
     return icmp.type is None or (
-        packet.protocol == own
+        packet.protocol == icmp_protocol(packet.family)
         and packet.icmp_type == icmp.type
         and icmp.code in (None, packet.icmp_code)
     )
@@ -133,7 +139,7 @@ def _port_protocols(protocol: int | str | None) -> frozenset[int]:
     """The protocols whose port numbers a rule speaks of."""
     if protocol is None:
         return PROTOCOLS_WITH_PORTS
-    return frozenset({protocol_number(protocol)}) & (PROTOCOLS_WITH_PORTS | {Protocol.UDPLITE})
+    return frozenset({protocol_number(protocol)}) & PORT_PROTOCOLS
 
 
 def _scope_objections(entity: EntityRule, scope: Scope, party: Party) -> Iterator[str]:

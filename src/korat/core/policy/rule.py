@@ -15,7 +15,12 @@ from typing import NamedTuple
 
 from korat.core.model.policy import EntityRule, Icmp, Port, Rule
 from korat.core.net.address import Family, Prefix
-from korat.core.net.port import PROTOCOLS_WITH_PORTS, PortRange, Protocol, protocol_number
+from korat.core.net.port import (
+    PORT_PROTOCOLS,
+    PROTOCOLS_WITH_PORTS,
+    PortRange,
+    protocol_number,
+)
 from korat.core.policy.scope import Scope
 from korat.core.selector import Selector
 
@@ -75,13 +80,7 @@ class NormalRule:
         """The protocols that the rule's port numbers speak of."""
         if self.protocol is None:
             return PROTOCOLS_WITH_PORTS
-        ported = PROTOCOLS_WITH_PORTS | {Protocol.UDPLITE}
-        return ported & {self.protocol}
-
-
-def icmp_protocol(family: Family) -> int:
-    """The number of a version's own ICMP."""
-    return Protocol.ICMP if family is Family.V4 else Protocol.ICMPV6
+        return PORT_PROTOCOLS & {self.protocol}
 
 
 def normal_rule(rule: Rule, source: Scope, destination: Scope, family: Family) -> NormalRule | None:

@@ -12,10 +12,10 @@ from itertools import product
 
 from korat.core.net.address import Family
 from korat.core.net.interval import IntervalSet
-from korat.core.net.port import PROTOCOLS_WITH_PORTS
+from korat.core.net.port import PROTOCOLS_WITH_PORTS, icmp_protocol
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.outcome import RuleRef
-from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side, icmp_protocol
+from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side
 from korat.core.table.grid import Box, minus
 from korat.core.table.predicate import HasLabels, InNets, OwnsPort, named_ports, needs_of
 from korat.core.table.sequence import Sequence

@@ -15,11 +15,12 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from korat.core.net.address import Family
+from korat.core.net.port import icmp_protocol
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint, Rules
 from korat.core.policy.match import Packet
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
-from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side, icmp_protocol
+from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side
 from korat.core.selector import Selector
 from korat.core.table.matches import SelectorMatches
 from korat.core.table.predicate import (

@@ -21,13 +21,9 @@ from typing_extensions import override
 
 from korat.core.model.key import Key
 from korat.core.net.address import Addr, Family, Prefix
-from korat.core.net.port import PORT_LAST, PROTOCOLS_WITH_PORTS, Protocol
+from korat.core.net.port import ICMP_PROTOCOLS, PORT_LAST, PORT_PROTOCOLS
 from korat.core.policy.outcome import Direction, Outcome
 
-#: Protocols whose packets begin with source and destination port.
-PORT_PROTOCOLS = PROTOCOLS_WITH_PORTS | {Protocol.UDPLITE}
-#: Protocols whose packets begin with type and code.
-ICMP_PROTOCOLS = frozenset({Protocol.ICMP, Protocol.ICMPV6})
 ICMP_LAST = 255
 
 

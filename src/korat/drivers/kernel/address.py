@@ -18,7 +18,6 @@ class InterfaceAddress:
 
 _IFF_UP = 1
 _SCOPE_GLOBAL = 0
-_AF_INET = 2
 
 
 def interface_addresses() -> tuple[InterfaceAddress, ...]:

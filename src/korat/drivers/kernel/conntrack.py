@@ -15,10 +15,10 @@ from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
 
 from korat.core.errors import Unavailable, Unsupported
 from korat.core.net.address import Addr, Family
+from korat.core.net.port import Protocol
+from korat.drivers.kernel.family import AF
 
-_AF = {Family.V4: 2, Family.V6: 10}
-
-_ICMP = {1: "ICMP", 58: "ICMPV6"}
+_ICMP = {Protocol.ICMP: "ICMP", Protocol.ICMPV6: "ICMPV6"}
 
 # While a pod's link comes down, packets on their way may still make entries.
 _ROUNDS = 3
@@ -35,7 +35,7 @@ def forget(addresses: Iterable[Addr]) -> int:
 
 
 def _forget(addr: Addr) -> int:
-    family, source = _AF[addr.family], str(addr)
+    family, source = AF[addr.family], str(addr)
     gone = 0
     with _errors(addr), NFCTSocket(nfgen_family=family) as table:
         for _ in range(_ROUNDS):
@@ -67,7 +67,7 @@ def _candidates(table: NFCTSocket, wanted: NFCTAttrTuple) -> Iterator[Any]:
     Kernels (seen with 6.18) filter IPv6 addresses the wrong way round and leave out exactly what
     was asked for; those before 5.8 do not filter at all. So the caller compares once more.
     """
-    if wanted.family == _AF[Family.V6]:
+    if wanted.family == AF[Family.V6]:
         yield from table.dump()
         return
     yield from table.dump(tuple_orig=wanted)
@@ -77,7 +77,7 @@ def _candidates(table: NFCTSocket, wanted: NFCTAttrTuple) -> Iterator[Any]:
 def _tuple(family: int, nested: Any) -> NFCTAttrTuple:  # noqa: ANN401 - pyroute2's own message
     """The whole original direction: what the kernel wants to find one entry again."""
     ip, proto = nested.get_attr("CTA_TUPLE_IP"), nested.get_attr("CTA_TUPLE_PROTO")
-    version = 4 if family == _AF[Family.V4] else 6
+    version = 4 if family == AF[Family.V4] else 6
     number = proto.get_attr("CTA_PROTO_NUM")
     fields = {
         "saddr": ip.get_attr(f"CTA_IP_V{version}_SRC"),

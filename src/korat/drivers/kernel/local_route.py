@@ -12,9 +12,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from korat.core.errors import Unavailable
 from korat.core.net.address import Addr, Family
+from korat.drivers.kernel.family import AF
 from korat.drivers.kernel.veth import ROUTE_PROTOCOL
 
-_AF = {Family.V4: 2, Family.V6: 10}
 _SCOPE_LINK = 253
 
 
@@ -37,7 +37,7 @@ def sync(wanted: Mapping[Addr, str]) -> Synced:
         there = {
             Addr.parse(route.get_attr("RTA_DST")): route.get_attr("RTA_OIF")
             for family in Family
-            for route in ip.get_routes(family=_AF[family], proto=ROUTE_PROTOCOL)
+            for route in ip.get_routes(family=AF[family], proto=ROUTE_PROTOCOL)
             if route["dst_len"] == family.bits
         }
         present = {addr: indexes[name] for addr, name in wanted.items() if name in indexes}
@@ -54,7 +54,7 @@ def _change(ip: IPRoute, verb: str, addr: Addr, index: int) -> None:
     scope = {"scope": _SCOPE_LINK} if addr.family is Family.V4 else {}
     dst = f"{addr}/{addr.family.bits}"
     try:
-        ip.route(verb, family=_AF[addr.family], dst=dst, oif=index, proto=ROUTE_PROTOCOL, **scope)
+        ip.route(verb, family=AF[addr.family], dst=dst, oif=index, proto=ROUTE_PROTOCOL, **scope)
     except NetlinkError as error:
         if verb == "del":
             return  # it went with its interface meanwhile

@@ -32,6 +32,7 @@ from korat.core.errors import (
 )
 from korat.core.net.address import Addr, Family
 from korat.drivers.kernel import namespace, sysctl
+from korat.drivers.kernel.family import AF
 
 #: The origin of korat's routes in the kernel's tables, as Felix's is 80; not in iproute2's list.
 ROUTE_PROTOCOL = 75
@@ -41,7 +42,6 @@ GATEWAY_V4 = Addr.parse("169.254.1.1")
 #: What the kernel makes of ``HOST_MAC`` by EUI-64.
 GATEWAY_V6 = Addr.parse("fe80::ecee:eeff:feee:eeee")
 
-_AF = {Family.V4: 2, Family.V6: 10}
 _NO_DAD = 0x02
 _UP = 0x01
 _OWN = Path("/proc/thread-self/ns/net")
@@ -229,7 +229,7 @@ def _set_up_pod(veth: Veth) -> None:
             pod.route("add", dst=f"{GATEWAY_V4}/32", oif=index, scope="link")
             pod.route("add", dst="0.0.0.0/0", gateway=str(GATEWAY_V4), oif=index)
         if Family.V6 in veth.families:
-            pod.route("add", family=_AF[Family.V6], dst="::/0", gateway=str(GATEWAY_V6), oif=index)
+            pod.route("add", family=AF[Family.V6], dst="::/0", gateway=str(GATEWAY_V6), oif=index)
 
 
 def _add_host_link_local(host: IPRoute, index: int) -> None:
@@ -245,9 +245,7 @@ def _add_host_route(host: IPRoute, index: int, addr: Addr) -> None:
     scope = {"scope": "link"} if addr.family is Family.V4 else {}
     dst = f"{addr}/{addr.family.bits}"
     try:
-        host.route(
-            "add", family=_AF[addr.family], dst=dst, oif=index, proto=ROUTE_PROTOCOL, **scope
-        )
+        host.route("add", family=AF[addr.family], dst=dst, oif=index, proto=ROUTE_PROTOCOL, **scope)
     except NetlinkError as error:
         if error.code != errno.EEXIST:
             raise
@@ -260,7 +258,7 @@ def _add_host_route(host: IPRoute, index: int, addr: Addr) -> None:
 
 
 def _host_routes(host: IPRoute, index: int, family: Family) -> Iterator[Addr]:
-    for route in host.get_routes(family=_AF[family], oif=index, proto=ROUTE_PROTOCOL):
+    for route in host.get_routes(family=AF[family], oif=index, proto=ROUTE_PROTOCOL):
         if route["dst_len"] == family.bits:
             yield Addr.parse(route.get_attr("RTA_DST"))
 
@@ -280,7 +278,7 @@ def _read_pod(ifname: str) -> _PodSide:
             default_routes=frozenset(
                 family
                 for family in Family
-                if any(r["dst_len"] == 0 for r in pod.get_routes(family=_AF[family], oif=index))
+                if any(r["dst_len"] == 0 for r in pod.get_routes(family=AF[family], oif=index))
             ),
         )
 

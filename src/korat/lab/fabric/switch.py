@@ -7,10 +7,12 @@ blocked; it is silent on the others.
 from dataclasses import dataclass
 
 from korat.core.net.address import Addr, Prefix
+from korat.core.net.port import Protocol
 
-ICMP, IPIP, TCP, UDP, SIX_IN_FOUR, GRE, ESP, AH, SCTP = 1, 4, 6, 17, 41, 47, 50, 51, 132
+#: Protocols that only a fabric has to do with, by IANA number.
+IPIP, SIX_IN_FOUR, GRE, ESP, AH = 4, 41, 47, 50, 51
 
-_CARRIED = frozenset({ICMP, TCP, UDP, ESP, AH})
+_CARRIED = frozenset({Protocol.ICMP, Protocol.TCP, Protocol.UDP, ESP, AH})
 
 UNICAST_ONLY = (Prefix.parse("224.0.0.0/4"), Prefix.parse("255.255.255.255/32"))
 """Destinations that no Azure network carries: multicast and broadcast."""
@@ -36,7 +38,7 @@ class Switches:
             IPIP: self.ipip,
             GRE: self.gre,
             SIX_IN_FOUR: self.six_in_four,
-            SCTP: self.sctp,
+            Protocol.SCTP: self.sctp,
         }
         return _CARRIED | {protocol for protocol, on in optional.items() if on}
 

@@ -23,6 +23,7 @@ from korat.core.model.endpoint_name import (
 )
 from korat.core.model.kind import KINDS
 from korat.core.model.kubernetes import decode_any
+from korat.core.net.port import canonical_protocol
 
 CASES = Path(__file__).resolve().parents[4] / ".." / "shared" / "cases"
 
@@ -177,7 +178,7 @@ def test_number_or_string_rows_are_all_accounted_for(capsys):
 def read_number(row):
     text, _, expected = row["Args"]
     kind = row["Desc"]
-    parse = {"AS": number.as_number, "port": number.port, "protocol": number.protocol}[
+    parse = {"AS": number.as_number, "port": number.port, "protocol": canonical_protocol}[
         next(word for word in ("AS", "protocol", "port") if word in kind)
     ]
     try:
@@ -194,7 +195,7 @@ def written_number(row):
     parse = {
         "numorstring.ASNumber": number.as_number,
         "numorstring.Port": number.port,
-        "numorstring.Protocol": number.protocol,
+        "numorstring.Protocol": canonical_protocol,
     }[row["Types"][0]]
     assert json.dumps(parse(value)) == text
 
@@ -204,19 +205,19 @@ def printed_number(row):
     parse = {
         "numorstring.ASNumber": number.as_number,
         "numorstring.Port": number.port,
-        "numorstring.Protocol": number.protocol,
+        "numorstring.Protocol": canonical_protocol,
     }[row["Types"][0]]
     assert str(parse(value)) == text
 
 
 def protocol_with_ports(row):
     value, expected = row["Args"]
-    assert number.has_ports(number.protocol(value)) is expected
+    assert number.has_ports(canonical_protocol(value)) is expected
 
 
 def protocol_case(row):
     value, expected = row["Args"]
-    assert number.protocol(value) == expected
+    assert canonical_protocol(value) == expected
 
 
 def named_port(row):

@@ -6,9 +6,10 @@ import pytest
 
 from fabric_wire import UDP, network, nic, user_route
 from korat.core.net.address import Addr
+from korat.core.net.port import Protocol
 from korat.core.route.effective import NextHop
 from korat.lab.fabric.model import INTERNET, Packet, deliver, owner, primary
-from korat.lab.fabric.switch import IPIP, SCTP, Switches, is_unicast
+from korat.lab.fabric.switch import IPIP, Switches, is_unicast
 
 A = Addr.parse
 PODS = tuple(
@@ -52,7 +53,7 @@ def test_checks_of_source_and_destination():
 def test_protocols_and_their_switches():
     assert sent("10.10.0.4", "10.10.0.5", IPIP) is None
     assert sent("10.10.0.4", "10.10.0.5", IPIP, switches=Switches(ipip=True)) == "vm2-nic"
-    assert sent("10.10.0.4", "10.10.0.5", SCTP, switches=Switches(ipip=True)) is None
+    assert sent("10.10.0.4", "10.10.0.5", Protocol.SCTP, switches=Switches(ipip=True)) is None
 
 
 def test_without_any_route_nothing_arrives():

@@ -13,14 +13,13 @@ from korat.core.model.kubernetes.policy import (
     PolicyPort,
     Requirement,
 )
-from korat.core.model.number import PORT_LAST
 from korat.core.model.validate.endpoint import PORT_NAME, PORT_NAME_RULE
 from korat.core.model.validate.faults import Faults
 from korat.core.model.validate.name import label_value, labels, metadata, qualified_name
 from korat.core.net.address import Prefix
+from korat.core.net.port import NAMES_WITH_PORTS, PORT_LAST
 
 _TYPES = ("Ingress", "Egress")
-_PROTOCOLS = ("TCP", "UDP", "SCTP")
 _WITH_VALUES = ("In", "NotIn")
 _WITHOUT_VALUES = ("Exists", "DoesNotExist")
 
@@ -94,7 +93,7 @@ def _cidr(faults: Faults, field: str, text: str) -> Prefix | None:
 def _ports(faults: Faults, field: str, ports: tuple[PolicyPort, ...]) -> None:
     for i, port in enumerate(ports):
         here = f"{field}[{i}]"
-        faults.choice(f"{here}.protocol", port.protocol, _PROTOCOLS)
+        faults.choice(f"{here}.protocol", port.protocol, NAMES_WITH_PORTS)
         if isinstance(port.port, str):
             faults.matches(f"{here}.port", port.port, PORT_NAME, PORT_NAME_RULE)
         elif port.port is not None and not 1 <= port.port <= PORT_LAST:

@@ -15,6 +15,7 @@ from korat.core.model.felix_field import FIELDS, Field, Form
 from korat.core.model.validate.faults import Faults
 from korat.core.model.validate.name import dns_label
 from korat.core.net.address import Family
+from korat.core.net.port import NAMES_WITH_PORTS, canonical_protocol
 
 _DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))*")
 _TYPES: dict[Form, type | tuple[type, ...]] = {
@@ -176,8 +177,8 @@ def _failsafes(faults: Faults, path: str, value: object) -> None:
         if not isinstance(item, dict):
             faults.add(here, item, "must be a mapping of protocol, port and net")
             continue
-        protocol = number.protocol(str(item.get("protocol", "")))
-        faults.choice(f"{here}.protocol", protocol, ("TCP", "UDP", "SCTP"))
+        protocol = canonical_protocol(str(item.get("protocol", "")))
+        faults.choice(f"{here}.protocol", protocol, NAMES_WITH_PORTS)
         _numeric_port(faults, f"{here}.port", item.get("port"))
         if item.get("net"):
             faults.net(f"{here}.net", str(item["net"]))

@@ -21,6 +21,7 @@ from korat.core.model.endpoint_name import EndpointIdentity, endpoint_name
 from korat.core.model.validate.faults import Faults, each
 from korat.core.model.validate.name import name
 from korat.core.net.address import Addr, Family
+from korat.core.net.port import PORT_LAST
 
 _INTERFACE = re.compile(r"\*|[a-zA-Z0-9_.-]{1,15}")
 _CONTAINER = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
@@ -136,10 +137,10 @@ def _nat(faults: Faults, field: str, nat: IpNat, owned: set[Addr]) -> None:
 def _port(faults: Faults, field: str, port: EndpointPort) -> None:
     if not number.has_ports(port.protocol):
         faults.add(f"{field}.protocol", port.protocol, "must be TCP, UDP or SCTP")
-    if not 1 <= port.port <= number.PORT_LAST:
-        faults.add(f"{field}.port", port.port, f"must be 1 to {number.PORT_LAST}")
-    if not 0 <= port.host_port <= number.PORT_LAST:
-        faults.add(f"{field}.hostPort", port.host_port, f"must be 0 to {number.PORT_LAST}")
+    if not 1 <= port.port <= PORT_LAST:
+        faults.add(f"{field}.port", port.port, f"must be 1 to {PORT_LAST}")
+    if not 0 <= port.host_port <= PORT_LAST:
+        faults.add(f"{field}.hostPort", port.host_port, f"must be 0 to {PORT_LAST}")
     if port.name:
         faults.matches(f"{field}.name", port.name, PORT_NAME, PORT_NAME_RULE)
     elif not port.host_port:

@@ -3,13 +3,11 @@
 Source: Kubernetes' validation of PodSpec and ContainerPort.
 """
 
-from korat.core.model import number
 from korat.core.model.pod import Container, Pod
 from korat.core.model.validate.endpoint import PORT_NAME, PORT_NAME_RULE
 from korat.core.model.validate.faults import Faults
 from korat.core.model.validate.name import name
-
-_PROTOCOLS = ("TCP", "UDP", "SCTP")
+from korat.core.net.port import NAMES_WITH_PORTS, PORT_LAST
 
 
 def pod(faults: Faults, own: Pod) -> None:
@@ -30,11 +28,11 @@ def _containers(faults: Faults, field: str, containers: tuple[Container, ...]) -
         faults.unique(f"{field}[{i}].ports", names)
         for j, port in enumerate(container.ports):
             here = f"{field}[{i}].ports[{j}]"
-            faults.choice(f"{here}.protocol", port.protocol, _PROTOCOLS)
-            if not 1 <= port.container_port <= number.PORT_LAST:
-                rule = f"must be 1 to {number.PORT_LAST}"
+            faults.choice(f"{here}.protocol", port.protocol, NAMES_WITH_PORTS)
+            if not 1 <= port.container_port <= PORT_LAST:
+                rule = f"must be 1 to {PORT_LAST}"
                 faults.add(f"{here}.containerPort", port.container_port, rule)
-            if not 0 <= port.host_port <= number.PORT_LAST:
-                faults.add(f"{here}.hostPort", port.host_port, f"must be 0 to {number.PORT_LAST}")
+            if not 0 <= port.host_port <= PORT_LAST:
+                faults.add(f"{here}.hostPort", port.host_port, f"must be 0 to {PORT_LAST}")
             if port.name:
                 faults.matches(f"{here}.name", port.name, PORT_NAME, PORT_NAME_RULE)

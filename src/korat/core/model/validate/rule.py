@@ -11,6 +11,7 @@ from korat.core.model.policy import EntityRule, HttpMatch, Icmp, Port, Rule
 from korat.core.model.validate.faults import Faults, each
 from korat.core.model.validate.name import annotations, name
 from korat.core.net.address import Family, Prefix
+from korat.core.net.port import PORT_LAST, PROTOCOL_NAMES, icmp_protocol, protocol_name
 
 RULES = 1024
 
@@ -20,7 +21,11 @@ _HTTP = 20
 _ICMP_TYPE_LAST = 254
 _ICMP_CODE_LAST = 255
 _ACTIONS = ("Allow", "Deny", "Log", "Pass")
-_ICMP = {"ICMP": Family.V4, 1: Family.V4, "ICMPv6": Family.V6, 58: Family.V6}
+_ICMP = {
+    written: family
+    for family in Family
+    for written in (icmp_protocol(family).value, protocol_name(icmp_protocol(family)))
+}
 _NO_PROTOCOL = "numbers need a protocol of TCP, UDP or SCTP; without one only names may stand here"
 
 
@@ -71,7 +76,7 @@ def _protocols(faults: Faults, field: str, rule: Rule) -> None:
         if value is None:
             continue
         if not number.is_protocol(value):
-            known = ", ".join(number.PROTOCOLS)
+            known = ", ".join(PROTOCOL_NAMES)
             faults.add(f"{field}.{key}", value, f"must be one of {known}, or a number of 1 to 255")
         family = _ICMP.get(value)
         if family and rule.ip_version not in {None, family.value}:
@@ -151,7 +156,7 @@ def _port_value(faults: Faults, field: str, value: Port) -> None:
         faults.add(field, value, str(error))
         return
     if canonical == 0 or str(canonical).startswith("0:"):
-        faults.add(field, value, f"ports are 1 to {number.PORT_LAST}")
+        faults.add(field, value, f"ports are 1 to {PORT_LAST}")
 
 
 def _families(faults: Faults, field: str, rule: Rule) -> None:

@@ -20,6 +20,7 @@ from typing import assert_never
 
 from korat.core.net.address import Family
 from korat.core.net.interval import IntervalSet
+from korat.core.net.port import icmp_protocol
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
 from korat.core.policy.outcome import Action, Direction, Outcome
@@ -29,7 +30,6 @@ from korat.core.policy.rule import (
     Ports,
     RuleAction,
     Side,
-    icmp_protocol,
 )
 from korat.core.render.nft.outcome import (
     OutcomeSettings,

@@ -17,11 +17,12 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
+from korat.core.net.port import ICMP_PROTOCOLS
 from korat.core.policy.outcome import Outcome
 from korat.core.render.nft.outcome import outcome_name
 from korat.core.render.nft.ruleset import Chain, Rule, digest, rule, sort_key
 from korat.core.render.nft.statement import Choice, Field, Key, Span, Value, Verdict, goto
-from korat.core.table.value import ICMP_PROTOCOLS, Cell, Cells, VerdictTable, number_last
+from korat.core.table.value import Cell, Cells, VerdictTable, number_last
 
 _DPORT = (Field.L4PROTO, Field.DPORT)
 _SPORT = (Field.L4PROTO, Field.SPORT)
