@@ -6,7 +6,6 @@ Screens are ``korat.cli.lab_screen``'s, the lab itself is ``korat.lab``'s. The l
 
 import os
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -61,8 +60,12 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
         done = bring_up(paths, options, resources, step)
     for note in done.notes:
         screen.say(note)
-    pods = len(attach(paths).pods())
-    screen.say(f"lab {paths.name} is up: {nodes} nodes, {pods} pods, {done.seconds:.1f} s")
+    size = f"{_count(nodes, 'node')}, {_count(len(attach(paths).pods()), 'pod')}"
+    screen.say(f"lab {paths.name} is up: {size}, {done.seconds:.1f} s")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @app.command("status")
@@ -104,8 +107,10 @@ def exec_(
     """Run a command in a pod's network."""
     require_root()
     words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise Invalid([Problem("", "CMD", None, "is missing: give the command to run after --")])
     found = roster.pod_named(attach(lab_paths()).pods(), pod)
-    namespace.enter(Path("/run/netns") / found.netns)
+    namespace.enter(found.netns)
     try:
         os.execvp(words[0], words)  # noqa: S606 - the user's own command, as an argument list
     except OSError as error:

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from korat.cli.screen import ALLOWED, DENIED, DIM, err, matrix, out, table
+from korat.cli.screen import ALLOWED, DENIED, DIM, UNLIMITED, err, matrix, out, table
 from korat.lab.arm_client import AzureStatus
 from korat.lab.probe import ALLOWED as GOT_THROUGH
 from korat.lab.probe import REFUSED, Probe
@@ -17,11 +18,15 @@ from korat.lab.state import LabState
 
 MODE_NAMES = {"udr": "Azure user-defined routes, policy only (CALICO_NETWORKING_BACKEND=none)"}
 
-ALL, SOME, NONE, SELF = "●", "◐", "✕", "·"
+ALL, SOME, NONE, CLOSED, SELF = "●", "◐", "✕", "○", "·"
 LEGEND = (
     f"[{ALLOWED}]{ALL}[/] every port answers   [yellow]{SOME}[/] some do   "
     f"[{DENIED}]{NONE}[/] none: dropped   [{DIM}]{SELF}[/] itself or no port"
 )
+_SHORTEST_NAME = 20
+
+#: Said only where it is seen: it takes a port that a pod does not declare.
+CLOSED_LEGEND = f"[yellow]{CLOSED}[/] refused: let through, but nobody listens"
 
 Pair = tuple[str, str]
 
@@ -173,19 +178,68 @@ def show_matrix(title: str, probes: Sequence[Probe], before: Sequence[Probe] = (
 
     def cell(sender: str, receiver: str) -> str:
         mark = now.get((sender, receiver), SELF)
-        colour = {ALL: ALLOWED, SOME: "yellow", NONE: DENIED}.get(mark, DIM)
+        colour = {ALL: ALLOWED, SOME: "yellow", CLOSED: "yellow", NONE: DENIED}.get(mark, DIM)
         changed = bool(then) and then.get((sender, receiver), SELF) != mark
         return f"[bold {colour} on grey23] {mark} [/]" if changed else f"[{colour}]{mark}[/]"
 
+    console = out()
     senders = sorted({p.sender for p in probes})
     receivers = sorted({p.receiver for p in probes})
-    _section(title, matrix("", senders, receivers, cell))
-    out().print(LEGEND)
+    console.print(f"\n[bold]{title}[/]")
+    for part in matrices(senders, receivers, cell, console.width):
+        console.print(part)
+    console.print(LEGEND)
+    if CLOSED in now.values():
+        console.print(CLOSED_LEGEND)
+
+
+def matrices(
+    senders: Sequence[str],
+    receivers: Sequence[str],
+    cell: Callable[[str, str], str],
+    width: int,
+) -> list[Table]:
+    """The matrix as it fits the width: with names, else with numbers for them, else in parts."""
+    heads = {name: name.replace("/", "/\n") for name in receivers}
+    whole = matrix(dict(zip(senders, senders, strict=True)), heads, cell)
+    if _width_of(whole) <= width:
+        return [whole]
+    names = sorted({*senders, *receivers})
+    digits = len(str(len(names)))
+    number = {name: str(i) for i, name in enumerate(names, start=1)}
+    rows = {name: f"{number[name]:>{digits}} {_cut(name, width // 2)}" for name in names}
+    for count in range(len(receivers), 1, -1):
+        parts = [
+            matrix(rows, {name: number[name] for name in receivers[at : at + count]}, cell)
+            for at in range(0, len(receivers), count)
+        ]
+        if max(map(_width_of, parts)) <= width:
+            return parts
+    return [matrix(rows, {name: number[name]}, cell) for name in receivers]
+
+
+def _cut(name: str, length: int) -> str:
+    """A name that would leave no room for the marks, without its middle."""
+    if len(name) <= max(length, _SHORTEST_NAME):
+        return name
+    half = max(length, _SHORTEST_NAME) // 2
+    return f"{name[:half]}…{name[-half:]}"
+
+
+def _width_of(drawn: Table) -> int:
+    """How wide a table is when it has all the room it wants."""
+    return Console(width=UNLIMITED).measure(drawn).maximum
 
 
 def marks(probes: Sequence[Probe]) -> Mapping[Pair, str]:
     """For each pair, whether all, some or none of its ports answered."""
-    answers: dict[Pair, list[bool]] = {}
+    answers: dict[Pair, set[str]] = {}
     for p in probes:
-        answers.setdefault((p.sender, p.receiver), []).append(p.result == GOT_THROUGH)
-    return {pair: ALL if all(got) else SOME if any(got) else NONE for pair, got in answers.items()}
+        answers.setdefault((p.sender, p.receiver), set()).add(p.result)
+    return {pair: _mark(results) for pair, results in answers.items()}
+
+
+def _mark(results: set[str]) -> str:
+    if GOT_THROUGH in results:
+        return ALL if results == {GOT_THROUGH} else SOME
+    return CLOSED if REFUSED in results else NONE

@@ -10,10 +10,12 @@
 | nobody reads the output         |                               | 1         |
 """
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 from typer.exceptions import Abort, Exit, TyperException
@@ -68,7 +70,11 @@ def _root() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:]))
+    with Path(os.devnull).open("w") as nobody:
+        # a stream that the caller closed is None; what is written to it is for nobody
+        sys.stdout = sys.stdout or nobody
+        sys.stderr = sys.stderr or nobody
+        sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -89,15 +95,22 @@ def _failure(error: Exception) -> int:
     """Say what went wrong; the table above."""
     match error:
         case BrokenPipeError():
-            # the interpreter flushes once more at exit, and would complain
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up_output()
             return 1
+        case OSError(errno=errno.ENOSPC):
+            _give_up_output()
+            return _fail("cannot write: no space left on device; make room, then try again")
         case TyperException():
             return _usage(error)
         case KoratError():
             return _fail(str(error))
         case _:
             return _defect(error)
+
+
+def _give_up_output() -> None:
+    """The interpreter flushes standard output once more at exit, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: TyperException) -> int:

@@ -7,7 +7,7 @@ plain text start fast.
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from korat.core.errors import Invalid, Problem
@@ -94,28 +94,19 @@ def table(title: str, titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> "
 
 
 def matrix(
-    title: str,
-    sources: Sequence[str],
-    targets: Sequence[str],
-    cell: Callable[[str, str], str],
+    sources: Mapping[str, str], targets: Mapping[str, str], cell: Callable[[str, str], str]
 ) -> "Table":
-    """Who may talk to whom: sources down, targets across, upright heads so that many fit.
+    """Who may talk to whom: sources down, targets across, each with what is written for it.
 
     ``cell`` returns rich markup, ``[green]●[/]`` for instance.
     """
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415  # see the module's docstring
     from rich.table import Table  # noqa: PLC0415
 
-    drawn = Table(
-        title=title or None,
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1),
-    )
+    drawn = Table(box=SIMPLE_HEAD, padding=(0, 1))
     drawn.add_column("from \\ to", header_style=DIM, no_wrap=True)
-    for target in targets:
-        drawn.add_column(target.replace("/", "/\n"), header_style=DIM, justify="center")
-    for source in sources:
-        drawn.add_row(source, *(cell(source, target) for target in targets))
+    for head in targets.values():
+        drawn.add_column(head, header_style=DIM, justify="center", no_wrap=True)
+    for source, label in sources.items():
+        drawn.add_row(label, *(cell(source, target) for target in targets))
     return drawn

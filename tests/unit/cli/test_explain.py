@@ -9,7 +9,9 @@ import yaml
 from cli_driver import Korat, policy
 from korat.cli.rule_text import rule_text
 from korat.core.model.kubernetes.workload import endpoint_of, interface_name
+from korat.core.model.pod import Pod, PodSpec, PodStatus
 from korat.core.model.policy import Rule
+from korat.core.model.resource import Metadata
 
 PODS = """
 apiVersion: v1
@@ -104,6 +106,20 @@ def test_the_trace_says_why_each_rule_did_not_match(shop):
 def test_a_side_without_policy(shop):
     egress = answer(shop, "203.0.113.10", "shop/web", "--port", "1")["egress"]
     assert (egress["action"], egress["reason"], egress["trace"]) == ("allow", "not a workload", [])
+
+
+def test_a_pod_in_its_nodes_network_is_no_workload(shop):
+    host = Pod(
+        metadata=Metadata(name="proxy", namespace="shop"),
+        spec=PodSpec(node_name="vm1", host_network=True),
+        status=PodStatus(phase="Running", pod_ip="192.0.2.4"),
+    )
+    client = shop.client()
+    client.create(host)
+    client.store.close()
+    found = answer(shop, "shop/proxy", "shop/db", "--port", "pg")
+    assert found["from"] == {"name": "shop/proxy", "address": "192.0.2.4", "node": None}
+    assert (found["egress"]["reason"], found["verdict"]) == ("not a workload", "deny")
 
 
 def test_the_screen(shop):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +112,27 @@ def test_nobody_reads(tmp_path):
     )  # fmt: skip
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_full_disk_is_a_sentence(tmp_path):
+    environ = {**os.environ, "KORAT_SQLITE_PATH": str(tmp_path / "s.db")}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*KORAT, "get", "tiers"],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=environ, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "cannot write: no space left on device; make room, then try again\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
+def test_a_closed_stream_is_no_defect(tmp_path, closed):
+    environ = {**os.environ, "KORAT_SQLITE_PATH": str(tmp_path / "s.db")}
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m korat get tiers {closed}"],
+        capture_output=True, text=True, env=environ, timeout=30, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_no_permission_is_a_sentence(korat, monkeypatch, tmp_path):
