@@ -41,21 +41,34 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
     assert made.leftovers() == []
 
 
-@pytest.mark.parametrize("after_s", [0.3, 0.7, 1.2, 2.0])
-def test_a_killed_lab_up_leaves_nothing_and_the_next_one_works(after_s: float) -> None:
-    made = Lab(f"t{os.getpid() % 100000}kill")
+def killed_up(made: Lab, after_s: float) -> None:
+    """``lab up``, killed; the point is to hit it anywhere."""
     environ = {**os.environ, "KORAT_LAB": made.name}
     command = [sys.executable, "-m", "korat", "lab", "up", "-f", str(SHOP)]
     process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
+    time.sleep(after_s)
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("after_s", [0.7, 1.2, 2.0])
+def test_a_killed_lab_up_leaves_nothing(after_s: float) -> None:
+    made = Lab(f"t{os.getpid() % 100000}kill")
+    killed_up(made, after_s)
+    until(lambda: not processes_of(made.name), "the lab's processes live on")
+    left = made.leftovers()
+    made.run("lab", "down")
+    assert left == []
+
+
+@pytest.mark.parametrize("after_s", [0.3, 0.5, 0.9, 2.0])
+def test_the_next_lab_up_need_not_wait_for_a_killed_one(after_s: float) -> None:
+    made = Lab(f"t{os.getpid() % 100000}next")
     try:
-        time.sleep(after_s)  # the point is to hit it anywhere
-        process.kill()
-        process.wait()
-        until(lambda: not processes_of(made.name), "the lab's processes live on")
+        killed_up(made, after_s)
         made.run("lab", "up", "--nodes", 1)
         assert len(made.status()["nodes"]) == 1
     finally:
-        process.kill()
         made.run("lab", "down")
     assert made.leftovers() == []
 
@@ -66,6 +79,10 @@ def test_a_killed_daemon_takes_its_children_along_and_the_next_lab_works() -> No
         daemon = next(p["pid"] for p in processes if p["role"] == "daemon")
         os.kill(daemon, signal.SIGKILL)
         until(lambda: not processes_of(made.name), "children outlive their daemon")
+        for words in (["lab", "status"], ["lab", "probe"], ["get", "nodes"]):
+            refused = made.run(*words, check=False)
+            assert refused.returncode == 1
+            assert refused.stderr.startswith(f"lab {made.name} is dead: its daemon ended; ")
         made.run("lab", "up", "--nodes", 1)
         assert len(made.status()["nodes"]) == 1
     assert made.leftovers() == []
@@ -141,6 +158,10 @@ def test_bad_options_touch_nothing(words: list[str], sentence: str) -> None:
 V3 = "apiVersion: projectcalico.org/v3\nmetadata: {name: x}\n"
 MANIFESTS = {
     "no YAML": ("kind: [", "bad.yaml:8: is not YAML"),
+    "a pod on no node": (
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {nodeName: vm9}",
+        "spec.nodeName 'vm9': there is no such node; the lab's nodes are vm1, vm2, vm3",
+    ),
     "an unknown kind": ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}", "Deployment"),
     "an unknown field": (f"{V3}kind: NetworkPolicy\nspec: {{selektor: all()}}", "selector"),
     "a bad selector": (f"{V3}kind: NetworkPolicy\nspec: {{selector: a = 'b'}}", "spec.selector"),

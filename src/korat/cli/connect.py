@@ -14,7 +14,7 @@ from korat.cli.document import documents
 from korat.core.errors import Invalid, NotFound, Problem, Unavailable
 from korat.drivers.store.client import Client
 from korat.drivers.store.open import open_store
-from korat.lab.state import DEFAULT_NAME, LabPaths, read_state
+from korat.lab.state import DEFAULT_NAME, LabPaths, living_state
 
 DEFAULT_CONFIG = "/etc/calico/calicoctl.cfg"
 
@@ -109,9 +109,10 @@ def _lab_store(name: str) -> str:
 
     Raises:
         NotFound: ``KORAT_LAB`` names a lab that is not up.
+        Unavailable: the lab died, and its store with it.
     """
     try:
-        return read_state(LabPaths(name or DEFAULT_NAME)).store_path
+        return living_state(LabPaths(name or DEFAULT_NAME)).store_path
     except NotFound:
         if name:
             raise

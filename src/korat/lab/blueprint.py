@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from korat.core.errors import Invalid, Problem
 from korat.core.net.address import Addr, Prefix
+from korat.lab.arm.resource.rule import FORBIDDEN_SPACE
 
 SUBSCRIPTION = "00000000-0000-0000-0000-00000000ab1e"
 RESOURCE_GROUP = "korat-lab"
@@ -119,6 +120,9 @@ def _prefix(option: str, text: str, problems: list[Problem]) -> Prefix | None:
 
 def _placement(vnet: Prefix, subnet: Prefix, cluster: Prefix) -> list[Problem]:
     problems = []
+    if any(vnet.overlaps(space) for space in FORBIDDEN_SPACE):
+        rule = "contains addresses that Azure reserves"
+        problems.append(Problem("", "--vnet", str(vnet), rule))
     if not vnet.covers(subnet):
         rule = f"must lie inside the virtual network {vnet}"
         problems.append(Problem("", "--subnet", str(subnet), rule))

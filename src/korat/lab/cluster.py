@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 CONTROLLER = "azure route controller"
 _RESTART_S = 1.0
 _HANDED_ON = ("FELIX_", "KORAT_LOG_FORMAT", "ROUTE_RECONCILIATION_PERIOD")
+#: As Calico's manifests set it: pods reach their own node as they reach other nodes.
+_FELIX = {"FELIX_DEFAULTENDPOINTTOHOSTACTION": "ACCEPT"}
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -157,6 +159,7 @@ class LabCluster:
 
     def _environ(self, role: str) -> Iterator[tuple[str, str]]:
         """What one child is told; the settings that ``lab up`` was given go on to it."""
+        yield from _FELIX.items()
         yield from ((k, v) for k, v in os.environ.items() if k.startswith(_HANDED_ON))
         if role == CONTROLLER:
             yield from cluster_environ(self._plan, self._paths, self._azure).items()

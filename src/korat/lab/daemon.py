@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from korat.core.errors import KoratError, Unavailable
 from korat.drivers import log as log_setup
+from korat.lab import sweep
 from korat.lab.blueprint import Blueprint, Options, Vm, blueprint
 from korat.lab.cloud import Cloud
 from korat.lab.cluster import LabCluster
@@ -25,6 +26,7 @@ from korat.lab.responder import sctp_works
 from korat.lab.state import (
     CONTENT,
     FAILED,
+    FILLING,
     READY,
     STARTING,
     LabPaths,
@@ -53,6 +55,7 @@ class Daemon:
         os.set_blocking(wake_writer, False)
         signal.set_wakeup_fd(wake_writer)
         self._stopping = False
+        self._abandoned = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._selector = selectors.DefaultSelector()
@@ -77,7 +80,7 @@ class Daemon:
         with ExitStack() as stack:
             try:
                 cluster = self._bring_up(stack)
-                self._say(phase=READY, step="", processes=cluster.processes)
+                self._say(phase=FILLING, step="", processes=cluster.processes)
                 while not self._stopping:
                     self._pause(_TEND_S)
                     if cluster.tend():
@@ -85,8 +88,11 @@ class Daemon:
             except KoratError as error:
                 log.error("the lab failed", error=str(error))
                 self._say(phase=FAILED, failure=str(error))
+        if self._abandoned:
+            sweep.forget(self._paths)
 
     def _bring_up(self, stack: ExitStack) -> LabCluster:
+        self._pause(0)  # lab up may have ended before this process began
         self._say(step="Azure: virtual network, NICs, fabric")
         cloud = Cloud(self._plan, self._paths)
         stack.callback(cloud.close)
@@ -128,9 +134,11 @@ class Daemon:
                 os.read(self._wake, 64)
             else:
                 self._selector.unregister(key.fileobj)
-                if os.read(sys.stdin.fileno(), 64) != CONTENT:
+                if os.read(sys.stdin.fileno(), 64) == CONTENT:
+                    self._say(phase=READY)
+                else:
                     log.info("lab up ended before the lab was wanted")
-                    self._stopping = True
+                    self._stopping = self._abandoned = True
         if self._stopping and self._state.phase == STARTING:
             raise Unavailable("the lab was stopped while it started")
 

@@ -16,6 +16,7 @@ from korat.core.model.decode import nearest
 from korat.core.model.kubernetes.workload import interface_name
 from korat.core.model.pod import Pod
 from korat.core.net.address import Addr
+from korat.drivers.kernel.namespace import path_of
 from korat.drivers.store.client import Client
 from korat.lab.probe import Target
 from korat.lab.responder import PodPort, sctp_works
@@ -97,7 +98,8 @@ def pod_named(pods: Sequence[LabPod], name: str) -> LabPod:
             if not pod.address:
                 raise Unavailable(f"pod {full} does not run: {pod.message or pod.phase}")
             return pod
-    near = nearest(full, [pod.name for pod in pods])
+    same = [pod.name for pod in pods if pod.name.partition("/")[2] == name]
+    near = " or ".join(same) or nearest(full, [pod.name for pod in pods])
     hint = f"did you mean {near}?" if near else "see: korat lab status"
     raise NotFound(f"there is no pod {full}", hint)
 
@@ -114,7 +116,7 @@ def targets(pods: Sequence[LabPod], wanted: Wanted) -> list[Target]:
     receivers = _receivers(pods, wanted)
     themselves = bool(wanted.sender and wanted.receiver)
     return [
-        Target(str(Path("/run/netns") / s.netns), s.name, r.name, r.address, p.protocol, p.port)
+        Target(str(path_of(s.netns)), s.name, r.name, r.address, p.protocol, p.port)
         for s in senders
         for r in receivers
         if s is not r or themselves
@@ -141,7 +143,7 @@ def _ports(pod: LabPod, wanted: Wanted) -> list[PodPort]:
         for name, port in pod.ports
         if wanted.protocol in ("", port.protocol) and wanted.port in ("", name, str(port.port))
     ]
-    if not fitting and wanted.port.isdecimal():
+    if not fitting and _is_number(wanted.port):
         fitting = [PodPort(wanted.protocol or "TCP", int(wanted.port))]
     return [port for port in dict.fromkeys(fitting) if port.protocol != "SCTP" or sctp_works()]
 
@@ -151,14 +153,18 @@ def _check(wanted: Wanted) -> None:
     if wanted.protocol and wanted.protocol not in PROTOCOLS:
         rule = f"must be one of {', '.join(PROTOCOLS)}"
         problems.append(Problem("", "--protocol", wanted.protocol, rule))
-    if wanted.port.isdecimal() and int(wanted.port) not in _PORTS:
+    if _is_number(wanted.port) and int(wanted.port) not in _PORTS:
         problems.append(Problem("", "--port", wanted.port, "must be 1 to 65535, or a port's name"))
-    if _is_address(wanted.receiver) and not wanted.port.isdecimal():
+    if _is_address(wanted.receiver) and not _is_number(wanted.port):
         problems.append(
             Problem("", "--port", wanted.port or None, "an address needs a port number")
         )
     if problems:
         raise Invalid(problems)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def _is_address(text: str) -> bool:

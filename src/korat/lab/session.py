@@ -6,7 +6,7 @@ from korat.drivers.store.client import Client
 from korat.drivers.store.open import open_store
 from korat.lab import probe, roster
 from korat.lab.arm_client import AzureStatus, azure_status
-from korat.lab.state import LabPaths, LabState, read_state, store_environ
+from korat.lab.state import LabPaths, LabState, living_state, store_environ
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +56,6 @@ def attach(paths: LabPaths) -> Session:
 
     Raises:
         NotFound: it is not up.
+        Unavailable: it died.
     """
-    return Session(paths, read_state(paths), Client(open_store(store_environ(paths))))
+    return Session(paths, living_state(paths), Client(open_store(store_environ(paths))))

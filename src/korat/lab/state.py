@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from korat.core.errors import Invalid, NotFound, Problem
+from korat.core.errors import Invalid, NotFound, Problem, Unavailable
 
 ROOT = Path("/run/korat/lab")
 DEFAULT_NAME = "lab"
 
-STARTING, READY, FAILED = "starting", "ready", "failed"
+STARTING, FILLING, READY, FAILED = "starting", "filling", "ready", "failed"
 #: What ``lab up`` writes when it is content; a pipe that ends without it ends the lab.
 CONTENT = b"content"
 
@@ -47,7 +47,10 @@ class VmState(msgspec.Struct, frozen=True):
 
 
 class LabState(msgspec.Struct, frozen=True):
-    """What is known of a running lab. ``phase`` is starting, ready or failed."""
+    """What is known of a running lab.
+
+    ``phase`` is starting; filling, while ``lab up`` waits for the pods; ready; or failed.
+    """
 
     name: str
     mode: str
@@ -134,6 +137,22 @@ def read_state(paths: LabPaths) -> LabState:
         raise NotFound(
             f"no lab named {paths.name} is up", "start one with: korat lab up"
         ) from error
+
+
+def living_state(paths: LabPaths) -> LabState:
+    """The state of a lab that runs.
+
+    Raises:
+        NotFound: no lab of this name is up.
+        Unavailable: what is left is a dead lab's: nothing would carry out what is written to it.
+    """
+    state = read_state(paths)
+    if not alive(state.daemon):
+        raise Unavailable(
+            f"lab {paths.name} is dead: its daemon ended",
+            "start it anew with: korat lab up; or clear it away with: korat lab down",
+        )
+    return state
 
 
 def write_state(paths: LabPaths, state: LabState) -> None:

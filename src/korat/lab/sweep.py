@@ -32,11 +32,16 @@ def down(paths: LabPaths) -> bool:
             _end(process, signal.SIGKILL)
     for name in _namespaces(paths):
         namespace.remove(name)
+    forget(paths)
+    return found
+
+
+def forget(paths: LabPaths) -> None:
+    """Remove a lab's files."""
     shutil.rmtree(paths.root, ignore_errors=True)
     with contextlib.suppress(OSError):  # other labs may live beside this one
         paths.root.parent.rmdir()
         paths.root.parent.parent.rmdir()
-    return found
 
 
 def _namespaces(paths: LabPaths) -> tuple[str, ...]:

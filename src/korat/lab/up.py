@@ -12,11 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO
 
 import msgspec
 
-from korat.core.errors import Conflict, NotFound, Unavailable
+from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unavailable
 from korat.core.model.pod import Pod
 from korat.core.model.resource import Resource
 from korat.drivers.store.batch import Outcome, apply
@@ -24,17 +23,22 @@ from korat.drivers.store.client import Client, initialize
 from korat.drivers.store.memory import MemoryStore
 from korat.drivers.store.open import open_store
 from korat.lab import preflight, sweep
-from korat.lab.blueprint import Options, blueprint
+from korat.lab.blueprint import Blueprint, Options, blueprint
 from korat.lab.state import (
     CONTENT,
     FAILED,
+    FILLING,
     READY,
     ROOT,
+    STARTING,
     LabPaths,
     LabState,
+    Process,
     alive,
     read_state,
     store_environ,
+    this_process,
+    write_state,
 )
 
 _LOOK_S = 0.05
@@ -63,23 +67,26 @@ def up(paths: LabPaths, options: Options, resources: Sequence[Resource], step: S
         Unavailable: something did not start; nothing of the lab is left.
     """
     begun = time.monotonic()
-    blueprint(options)
+    _refuse_misplaced(resources, blueprint(options))
     preflight.require()
     with _alone(paths):
         _refuse_running(paths)
         _rehearse(resources)
         step("clearing what an earlier lab left")
         sweep.down(paths)
-        with _daemon(paths, options) as pipe:
+        with _daemon(paths, options) as process:
+            assert process.stdin is not None  # noqa: S101 - Popen promises it for PIPE
             try:
-                state = _wait_ready(paths, step)
+                daemon = _announce(paths, options, process.pid)
+                _wait_for(paths, daemon, FILLING, step)
                 step("namespaces, policies and pods")
                 done = apply(Client(open_store(store_environ(paths))), resources)
                 _refuse_partial(done)
                 _wait_pods(paths, step)
-                pipe.write(CONTENT)
+                process.stdin.write(CONTENT)
+                state = _wait_for(paths, daemon, READY, step)
             except BaseException:
-                pipe.close()
+                process.stdin.close()
                 sweep.down(paths)
                 raise
     return Up(state, (*state.notes, *done.notes), time.monotonic() - begun)
@@ -103,13 +110,27 @@ def _alone(paths: LabPaths) -> Iterator[None]:
 
 
 def _refuse_running(paths: LabPaths) -> None:
+    """Refuse beside a lab that is up; what a killed ``up`` left half-way is swept instead."""
     with contextlib.suppress(NotFound):
         state = read_state(paths)
-        if alive(state.daemon):
+        if alive(state.daemon) and state.phase == READY:
             raise Conflict(
                 f"lab {paths.name} is up already, with {len(state.vms)} nodes",
                 "look at it with: korat lab status; take it down with: korat lab down",
             )
+
+
+def _refuse_misplaced(resources: Sequence[Resource], plan: Blueprint) -> None:
+    """A pod on a node that will not be there would be waited for in vain."""
+    names = [vm.name for vm in plan.vms]
+    rule = f"there is no such node; the lab's nodes are {', '.join(names)}"
+    problems = [
+        Problem(pod.title, "spec.nodeName", pod.spec.node_name, rule)
+        for pod in resources
+        if isinstance(pod, Pod) and pod.spec.node_name not in ("", *names)
+    ]
+    if problems:
+        raise Invalid(problems)
 
 
 def _rehearse(resources: Sequence[Resource]) -> None:
@@ -125,7 +146,7 @@ def _refuse_partial(done: Outcome) -> None:
 
 
 @contextlib.contextmanager
-def _daemon(paths: LabPaths, options: Options) -> Iterator[IO[bytes]]:
+def _daemon(paths: LabPaths, options: Options) -> Iterator[subprocess.Popen[bytes]]:
     paths.log.mkdir(parents=True, exist_ok=True)
     words = msgspec.json.encode(options).decode()
     with (paths.log / "daemon.log").open("ab") as output:
@@ -138,16 +159,28 @@ def _daemon(paths: LabPaths, options: Options) -> Iterator[IO[bytes]]:
             start_new_session=True,
             bufsize=0,
         )
-    assert process.stdin is not None  # noqa: S101 - Popen promises it for PIPE
     try:
-        yield process.stdin
+        yield process
     finally:
         with contextlib.suppress(OSError):
-            process.stdin.close()
+            if process.stdin is not None:
+                process.stdin.close()
         process.returncode = process.returncode or 0  # it outlives us on purpose
 
 
-def _wait_ready(paths: LabPaths, step: Step) -> LabState:
+def _announce(paths: LabPaths, options: Options, pid: int) -> Process:
+    """Write down whose lab this is before its daemon can: who comes after a kill must find it."""
+    daemon = this_process("daemon", pid)
+    write_state(paths, LabState(paths.name, options.mode, STARTING, daemon, str(paths.store)))
+    return daemon
+
+
+def _wait_for(paths: LabPaths, daemon: Process, phase: str, step: Step) -> LabState:
+    """Wait until this daemon's lab has come so far.
+
+    Raises:
+        Unavailable: it did not.
+    """
     deadline = time.monotonic() + _START_S
     said = ""
     while time.monotonic() < deadline:
@@ -159,9 +192,9 @@ def _wait_ready(paths: LabPaths, step: Step) -> LabState:
         if state.step and state.step != said:
             said = state.step
             step(said)
-        if state.phase == READY:
+        if state.phase == phase:
             return state
-        if state.phase == FAILED or not alive(state.daemon):
+        if state.phase == FAILED or not alive(daemon):
             raise Unavailable(f"the lab did not start: {state.failure or _last_words(paths)}")
     raise Unavailable(f"the lab did not start: {_last_words(paths)}")
 

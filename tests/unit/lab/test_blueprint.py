@@ -38,6 +38,10 @@ def test_every_problem_is_told_at_once():
         (Options(nodes=3, cluster_cidr="10.10.128.0/23"), "has no room for 3 pod subnets of /24"),
         (Options(nodes=1, cluster_cidr="10.10.128.0/25"), "has no room for 1 pod subnets of /24"),
         (Options(vnet_cidr="10.10.0.1/16"), "host bits are zero"),
+        (
+            Options("udr", 3, "sqlite", "127.0.0.0/8", "127.0.0.0/24", "127.1.0.0/16"),
+            "Azure reserves",
+        ),
         (Options(vnet_cidr="fd00::/48"), "must be IPv4"),
         *((Options(mode=mode), why) for mode, why in MODES.items() if why),
         *((Options(store=store), why) for store, why in STORES.items() if why),

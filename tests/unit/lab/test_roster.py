@@ -75,5 +75,10 @@ def test_refused(words: dict[str, str], error: type[Exception], sentence: str):
         asked(**words)
 
 
+def test_a_pod_by_its_name_alone_in_another_namespace_is_pointed_at():
+    with pytest.raises(NotFound, match="there is no pod default/web; did you mean a/web"):
+        pod_named(PODS, "web")
+
+
 def test_a_pod_by_its_name_alone_is_in_default():
     assert pod_named(PODS, "quiet") is PODS[2]
