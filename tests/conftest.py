@@ -1,4 +1,4 @@
-"""What all tests share: how hard Hypothesis tries, and the clean-up after a killed run."""
+"""What all tests share: how hard Hypothesis tries, fixtures, the clean-up after a killed run."""
 
 import os
 
@@ -6,11 +6,42 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import reaper
+from cli_driver import Korat
 
-#: Two busy cores are slow at times; a law is about values, not about time.
-settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("dev"), database=None, print_blob=True)
+#: Two busy cores are slow at times, and a whole cluster is much to draw; a law is about neither.
+settings.register_profile(
+    "dev",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "ci", settings.get_profile("dev"), max_examples=200, database=None, print_blob=True
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture
+def korat(tmp_path, monkeypatch, capsys):
+    """The program with an empty store."""
+    return Korat(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def running_arm(tmp_path_factory):
+    """One ARM over HTTPS for all tests that want one."""
+    from azure_site import furnished, running_site  # noqa: PLC0415 - the SDK is slow to import
+
+    with running_site(tmp_path_factory.mktemp("arm"), furnished(0)) as running:
+        yield running
+
+
+@pytest.fixture
+def site(running_arm):
+    """A VNet with a subnet and three VMs, no route table."""
+    from azure_site import furnished  # noqa: PLC0415 - the SDK is slow to import
+
+    running_arm.reset(furnished(3))
+    return running_arm
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

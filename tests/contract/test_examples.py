@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from cli_driver import Korat
 from korat.core.model.kubernetes.workload import endpoint_of
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.evaluate import verdict
@@ -16,16 +15,15 @@ PORTS = {"http": 8080, "postgres": 5432, "redis": 6379, "metrics": 9100}
 
 
 @pytest.fixture
-def korat(tmp_path, monkeypatch, capsys):
+def korat(korat):
     """The program with the shop in its store, every pod with an address."""
-    run = Korat(tmp_path, monkeypatch, capsys)
-    done = run("apply", "-f", str(EXAMPLES / "shop.yaml"))
+    done = korat("apply", "-f", str(EXAMPLES / "shop.yaml"))
     assert (done.code, done.err) == (0, "")
-    client = run.client()
+    client = korat.client()
     for i, pod in enumerate(client.read(["Pod"]).of("Pod")):
         client.create(endpoint_of(pod, "vm1", "c", [f"10.0.0.{i + 1}/32"], f"cali{i}", ""))
     client.store.close()
-    return run
+    return korat
 
 
 def allowed(korat):

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from cli_driver import Korat, policy
+from cli_driver import policy
 from korat.core.errors import Conflict
 from korat.drivers.store.client import Client
 from korat.drivers.store.memory import MemoryStore
@@ -28,12 +28,6 @@ KUBERNETES = (
     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
     "metadata: {name: np, namespace: shop}\nspec: {podSelector: {}}\n"
 )
-
-
-@pytest.fixture
-def korat(tmp_path, monkeypatch, capsys):
-    """The program with an empty store."""
-    return Korat(tmp_path, monkeypatch, capsys)
 
 
 def ok(result, out="", err=""):

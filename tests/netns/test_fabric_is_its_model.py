@@ -4,7 +4,7 @@ each NIC ── sends ──▶ fabric ──▶ some NIC, the internet, or nobo
 """
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric_wire import UDP, delivered, lab_name, wires
@@ -24,7 +24,7 @@ def fabric():
         yield made
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)  # each is a whole fabric, with every packet between its machines
 @given(view=networks(), protocols=st.lists(st.sampled_from(_PROTOCOLS), min_size=4, max_size=4))
 def test_every_packet_goes_where_the_model_says(fabric, view, protocols):
     fabric.apply(view)

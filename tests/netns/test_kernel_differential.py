@@ -8,7 +8,7 @@ expected; nothing is waited for.
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from korat.core.model.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
@@ -141,18 +141,13 @@ def flows_of(own, drawn):
             yield from ((endpoint.interface, Flow(addr, other, **numbers)) for other in mine)
 
 
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@settings(max_examples=40)  # each is hundreds of packets
 @given(resources=clusters(), drawn=st.lists(packets(), min_size=4, max_size=8))
 def test_the_kernel_judges_random_clusters_as_the_evaluator(router, resources, drawn):
     cluster = Cluster.build(resources)
     compare(router, cluster, list(flows_of(owners(cluster), drawn)))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ruleset=rulesets(), drawn=st.lists(headers(), min_size=5, max_size=15))
 def test_the_simulator_is_the_kernel_for_any_ruleset(router, ruleset, drawn):
     router.route({ONE: "cali1", TWO: "cali2", SIX_ONE: "cali1"})

@@ -6,7 +6,7 @@ One namespace for the module; no packets.
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from korat.core.errors import Conflict, NotFound, Unsupported
 from korat.core.render.nft.diff import diff
@@ -49,7 +49,6 @@ def order_of_rules(nft):
     return {c: [_plain(rule["expr"]) for rule in rules if rule["chain"] == c] for c in chains}
 
 
-@settings(deadline=None, max_examples=100)
 @given(rulesets(), rulesets())
 def test_a_diff_leaves_the_kernel_as_a_fresh_load_does(nft, old, new):
     nft.apply(old.text)

@@ -5,7 +5,7 @@ So a node's kernel is told of it by an element or two, however large the cluster
 
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from korat.core.net.address import Addr
 from korat.core.policy.cluster import Cluster
@@ -15,7 +15,6 @@ from strategies_policy import ADDRESSES, NODE, STRANGERS, clusters, dealers
 newcomers = dealers.map(lambda dealer: dealer.endpoint(9))
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(clusters(), newcomers)
 def test_a_pod_elsewhere_changes_its_own_class_only(resources, newcomer):
     cluster = Cluster.build([*resources, newcomer])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from azure_site import LOCATION, NETWORK_ID, SUBNET_ID, furnished
@@ -92,7 +92,6 @@ def _requests(draw: st.DrawFn) -> tuple[str, str, Any]:
             return draw(_of(*_METHODS)), path, draw(body)
 
 
-@settings(max_examples=150)
 @given(st.lists(_requests(), min_size=1, max_size=8))
 def test_every_request_is_answered_and_a_refused_one_changes_nothing(
     requests: list[tuple[str, str, dict[str, Any] | None]],

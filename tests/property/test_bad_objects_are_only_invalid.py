@@ -1,6 +1,6 @@
 """Whatever a manifest holds, reading it gives objects or Invalid, and nothing else."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import strategies_model as model
@@ -25,14 +25,12 @@ def only_invalid(read, raw):
     return ["read"]
 
 
-@settings(deadline=None, max_examples=150)
 @given(model.JSON)
 def test_any_json(raw):
     for read in (decode, decode_any, convert):
         assert only_invalid(read, raw)
 
 
-@settings(deadline=None, max_examples=250)
 @given(
     st.fixed_dictionaries(
         {
@@ -47,7 +45,6 @@ def test_anything_that_looks_like_an_object(raw):
         assert only_invalid(read, raw)
 
 
-@settings(deadline=None, max_examples=250)
 @given(model.broken())
 def test_a_good_object_with_one_bad_place(raw):
     assert only_invalid(decode_any, raw)

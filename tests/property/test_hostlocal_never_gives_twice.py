@@ -55,4 +55,4 @@ class HostLocal(RuleBasedStateMachine):
 
 
 TestHostLocal = HostLocal.TestCase
-TestHostLocal.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestHostLocal.settings = settings(stateful_step_count=40)

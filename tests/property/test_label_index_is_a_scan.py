@@ -84,7 +84,5 @@ class IndexAgainstScan(RuleBasedStateMachine):
             assert self.index.labels_of(item) == self.labels_of(item)
 
 
-IndexAgainstScan.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None
-)
+IndexAgainstScan.TestCase.settings = settings(stateful_step_count=30)
 TestIndexAgainstScan = IndexAgainstScan.TestCase

@@ -1,6 +1,6 @@
 """Law: a trace holds exactly what was asked, and the outcome can be read off it."""
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.evaluate import verdict
@@ -9,7 +9,6 @@ from korat.core.policy.rule import RuleAction
 from strategies_policy import clusters, flows
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(clusters(), flows())
 def test_the_trace_leads_to_the_outcome(resources, sent):
     cluster = Cluster.build(resources)

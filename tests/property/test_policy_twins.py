@@ -6,7 +6,7 @@ directions; and what is compiled does not depend on the order of the resources.
 
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from korat.core.policy.cluster import Cluster
@@ -16,11 +16,8 @@ from korat.core.table.compile import compile_node
 from korat.core.table.sequence import Sequences, facts, run
 from strategies_policy import NODE, clusters, flows
 
-slow = settings(
-    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
 #: Laws of the compiler's form, which any world shows as well as any other.
-few = settings(slow, max_examples=30)
+few = settings(max_examples=30)
 
 
 def local(cluster):
@@ -37,7 +34,6 @@ def peer(direction, packet):
     return packet.src if direction is Direction.INGRESS else packet.dst
 
 
-@slow
 @given(clusters(), flows())
 def test_evaluator_sequence_and_tables_agree(resources, sent):
     cluster = Cluster.build(resources)

@@ -6,7 +6,7 @@ Verdict, deciding rule and log lines agree, for packets into, out of and between
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from korat.core.model.felix import FelixSettings
@@ -21,10 +21,6 @@ from korat.core.table.compile import compile_node
 from strategies_policy import NODE, clusters, packets
 
 FELIX = FelixSettings(log_prefix="%t %k %p")
-
-slow = settings(
-    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
 
 
 def simple(endpoint):
@@ -74,7 +70,6 @@ def ways(local, packet):
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["tables", "sequence"])
-@slow
 @given(resources=clusters(), flows=st.lists(packets(), min_size=3, max_size=6))
 def test_rendered_chains_judge_as_the_evaluator(index, resources, flows):
     cluster = Cluster.build(resources)
@@ -88,7 +83,6 @@ def test_rendered_chains_judge_as_the_evaluator(index, resources, flows):
             assert end in ends
 
 
-@slow
 @given(resources=clusters(), flows=st.lists(packets(), min_size=3, max_size=6))
 def test_what_no_endpoint_has_is_dropped_both_ways(resources, flows):
     for simulator in simulators(Cluster.build(resources)):

@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 
 import strategies_model as model
 from korat.core.model.codec import dump, load, to_dict
@@ -11,7 +11,6 @@ from korat.core.model.default import apply
 from korat.core.model.kubernetes import decode_any
 
 
-@settings(deadline=None, max_examples=150)
 @given(model.objects())
 def test_load_of_dump_is_the_object(raw):
     (resource,) = decode_any(raw)
@@ -19,7 +18,6 @@ def test_load_of_dump_is_the_object(raw):
     assert dump(load(resource.key, dump(resource))) == dump(resource)
 
 
-@settings(deadline=None, max_examples=100)
 @given(model.objects())
 def test_what_is_printed_can_be_applied_again(raw):
     (resource,) = decode_any(raw)
@@ -28,14 +26,12 @@ def test_what_is_printed_can_be_applied_again(raw):
     assert to_dict(again, revision=7) == printed
 
 
-@settings(deadline=None, max_examples=100)
 @given(model.objects())
 def test_defaults_are_applied_once(raw):
     once = apply(decode(raw))
     assert apply(once) == once
 
 
-@settings(deadline=None, max_examples=100)
 @given(model.objects())
 def test_the_object_begins_as_calico_writes_it(raw):
     (resource,) = decode_any(raw)
