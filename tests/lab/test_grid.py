@@ -1,6 +1,9 @@
 """How long the lab takes: nine pods with four ports each, half of them denied."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -43,7 +46,16 @@ def test_a_lab_of_nine_pods_is_up_in_15_s_and_probed_in_5_s(tmp_path: Path) -> N
         begun = time.monotonic()
         results = grid.probe()
         probe_s = time.monotonic() - begun
+        few_files = [
+            "/bin/sh",
+            "-c",
+            f"ulimit -n 256; exec {sys.executable} -m korat lab probe -o json",
+        ]
+        told = subprocess.run(
+            few_files, env={**os.environ, "KORAT_LAB": grid.name}, capture_output=True, check=True
+        ).stdout
     expected = {"denied": 9 * 8 * len(DENIED), "allowed": 9 * 8 * (len(PORTS) - len(DENIED))}
     assert Counter(results.values()) == expected
+    assert Counter(p["result"] for p in json.loads(told)) == expected
     assert up_s < 15
     assert probe_s < 5

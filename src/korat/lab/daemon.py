@@ -22,6 +22,7 @@ from korat.lab import sweep
 from korat.lab.blueprint import Blueprint, Options, Vm, blueprint
 from korat.lab.cloud import Cloud
 from korat.lab.cluster import LabCluster
+from korat.lab.process import open_files_room
 from korat.lab.responder import sctp_works
 from korat.lab.state import (
     CONTENT,
@@ -154,6 +155,7 @@ def _vm_state(vm: Vm, paths: LabPaths) -> VmState:
 def main(name: str, options: str) -> None:
     """Be the daemon of lab ``name``; ``options`` is the JSON of ``blueprint.Options``."""
     log_setup.configure(os.environ)
+    open_files_room()
     paths = LabPaths(name)
     plan = blueprint(msgspec.json.decode(options, type=Options))
     Daemon(paths, plan).run()

@@ -18,12 +18,17 @@ import msgspec
 
 from korat.core.errors import Unavailable
 from korat.drivers.kernel.namespace import run_in
+from korat.lab.process import open_files_room
 from korat.lab.responder import SOCKETS
 
 ALLOWED, DENIED, REFUSED = "allowed", "denied", "refused"
 
 #: TCP repeats a lost SYN after one second; the deadline lets one repetition through.
 _DEADLINE_S = 1.6
+#: More SYNs than this take so long to send that the first would be late.
+_MOST_AT_ONCE = 8000
+#: What else a probe opens: the namespaces, the selector.
+_OTHER_FILES = 64
 _REPEAT_UDP_S = 0.3
 _REQUEST = b"?"
 _SILENCE = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPERM, errno.EACCES}
@@ -97,16 +102,27 @@ class _Attempt:
 
 
 def run(targets: Sequence[Target]) -> list[Probe]:
-    """Try all targets at once; the answers come in the order of the targets."""
+    """Try all targets at once, or as many as this process may have sockets.
+
+    The answers come in the order of the targets.
+    """
+    distinct = list(dict.fromkeys(targets))
+    at_once = max(min(open_files_room() - _OTHER_FILES, _MOST_AT_ONCE), 1)
+    parts = (distinct[i : i + at_once] for i in range(0, len(distinct), at_once))
+    answers = {target: answer for part in parts for target, answer in _together(part)}
+    return [answers[target] for target in targets]
+
+
+def _together(targets: Sequence[Target]) -> list[tuple[Target, Probe]]:
     by_source: dict[str, list[Target]] = {}
-    for target in dict.fromkeys(targets):
+    for target in targets:
         by_source.setdefault(target.source, []).append(target)
     attempts: dict[Target, _Attempt] = {}
     for source, theirs in by_source.items():
         begun = run_in(source, partial(_begin, theirs))
         attempts |= {attempt.target: attempt for attempt in begun}
     _wait([a for a in attempts.values() if a.answer is None])
-    return [answer for t in targets if (answer := attempts[t].answer) is not None]
+    return [(target, a.answer) for target, a in attempts.items() if a.answer is not None]
 
 
 def _begin(targets: Sequence[Target]) -> list[_Attempt]:

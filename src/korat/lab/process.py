@@ -6,6 +6,7 @@ Each child asks the kernel to be killed when its parent dies, so a lab whose dae
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +18,16 @@ from korat.lab.state import Process, alive, this_process
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWNET = 0x40000000
 _STOP_S = 5.0
+
+
+def open_files_room() -> int:
+    """How many more files this process may open, once it has asked for all that it may have.
+
+    Login shells give 1024 of them, and each port of each pod is one.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most - len(list(Path("/proc/self/fd").iterdir()))
 
 
 class Child:
