@@ -37,8 +37,6 @@ class NodeSettings:
 
     node_name: str
     ip: str  # an address, a CIDR, or "autodetect"
-    backend: str
-    cluster_type: str
     pool: PoolSettings | None
     run_dir: Path
     ready_file: Path | None
@@ -71,8 +69,6 @@ def node_settings(environ: Mapping[str, str]) -> NodeSettings:
     return NodeSettings(
         node_name=name,
         ip=ip,
-        backend=backend,
-        cluster_type=environ.get("CLUSTER_TYPE", ""),
         pool=pool,
         run_dir=Path(environ.get("KORAT_RUN_DIR") or RUN_DIR),
         ready_file=Path(ready) if ready else None,

@@ -62,12 +62,6 @@ def install(
     return program, conflist
 
 
-def uninstall(bin_dir: Path, net_dir: Path) -> None:
-    """Take both away again, the configuration first; what is not there is fine."""
-    (net_dir / CONFLIST).unlink(missing_ok=True)
-    (bin_dir / PLUGIN).unlink(missing_ok=True)
-
-
 def launcher(python: str) -> str:
     """The program's text for this Python.
 

@@ -170,5 +170,4 @@ class LabCluster:
         yield "IP", address_with_mask(self._plan, vm.address)
         yield "CALICO_NETWORKING_BACKEND", "none"
         yield "CALICO_IPV4POOL_CIDR", str(self._plan.cluster)
-        yield "CLUSTER_TYPE", "k8s"
         yield "KORAT_RUN_DIR", str(self._paths.node(vm.name))

@@ -45,7 +45,7 @@ def test_every_wrong_variable_is_named():
 
 def test_with_a_name_alone():
     settings = node_settings({"NODENAME": "vm1"})
-    assert (settings.node_name, settings.ip, settings.backend) == ("vm1", "autodetect", "none")
+    assert (settings.node_name, settings.ip) == ("vm1", "autodetect")
     assert settings.pool is None
     assert str(settings.socket_path) == "/run/korat/agent.sock"
 

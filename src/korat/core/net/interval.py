@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 
@@ -185,25 +185,3 @@ def _toggled(
         steps[active, value] = step
         steps[step, value] = active
     return step
-
-
-@dataclass(frozen=True, slots=True)
-class IntervalMap(Generic[V]):
-    """A function from integers to values, by pieces.
-
-    Invariant: ``pieces`` is sorted and disjoint.
-    """
-
-    pieces: tuple[Piece[V], ...] = ()
-
-    def __post_init__(self) -> None:
-        for left, right in pairwise(self.pieces):
-            if left.last >= right.first:
-                raise ValueError(f"pieces overlap or are not sorted: {left} {right}")
-
-    def find(self, value: int) -> Piece[V] | None:
-        """The piece that holds this integer."""
-        at = bisect_right(self.pieces, value, key=itemgetter(0)) - 1
-        if at < 0 or value > self.pieces[at].last:
-            return None
-        return self.pieces[at]

@@ -59,15 +59,6 @@ class Cluster:
         """The workload that has an address; of several, the first by key."""
         return next((e for e in self.endpoints if addr in e.addresses), None)
 
-    def policies_of(self, endpoint: Endpoint) -> tuple[Policy, ...]:
-        """The policies that select an endpoint, in the order in which they are asked."""
-        return tuple(
-            policy
-            for tier in self.tiers
-            for policy in tier.policies
-            if policy.selector.matches(endpoint.labels)
-        )
-
 
 def _of(kind: type[R], resources: Sequence[Resource]) -> list[R]:
     # The exact class: a staged kind may derive from the enforced one, and must not be enforced.

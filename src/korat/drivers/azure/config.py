@@ -57,11 +57,6 @@ class CloudConfig:
     placement: Placement = Placement.INSIDE_VNET
 
     @property
-    def vnet_id(self) -> str:
-        """The virtual network's ARM id."""
-        return self._id(self.vnet_group, "virtualNetworks", self.vnet)
-
-    @property
     def table_id(self) -> str:
         """The route table's ARM id, whether or not it exists."""
         return self._id(self.table_group, "routeTables", self.table)

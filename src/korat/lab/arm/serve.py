@@ -53,7 +53,6 @@ class ArmServer:
         self.arm = Arm(model, self.token, faults=faults, style=style)
         self._directory = directory
         self._ports = ports or Ports()
-        self._ready = threading.Event()
         self._servers: tuple[_Server, ...] = ()
         self._sockets: list[socket.socket] = []
         self._thread: threading.Thread | None = None

@@ -17,9 +17,6 @@ from korat.core.model import number
 from korat.core.model.endpoint_name import (
     EndpointIdentity,
     endpoint_name,
-    endpoint_prefix,
-    is_named,
-    parse_endpoint_name,
 )
 from korat.core.model.kind import KINDS
 from korat.core.model.kubernetes import decode_any
@@ -241,7 +238,8 @@ CHECKS = {
     "NumOrString named ports": named_port,
 }
 
-NAMES = rows("workloadendpoint_names.jsonl")
+#: Calico also takes names apart and completes beginnings of them; korat never has to.
+NAMES = [row for row in rows("workloadendpoint_names.jsonl") if row["Table"].endswith(" names")]
 
 
 def identity_of(fields):
@@ -262,20 +260,5 @@ def outcome(function, *args):
 @needs_cases
 @pytest.mark.parametrize("row", NAMES, ids=lambda row: f"{row['Table'][17:]}: {row['Desc']}")
 def test_endpoint_name_row(row):
-    match row["Table"].rpartition(" ")[2]:
-        case "names":
-            fields, *expected = row["Args"]
-            assert outcome(endpoint_name, identity_of(fields)) == tuple(expected)
-        case "prefix":
-            fields, *expected = row["Args"]
-            assert outcome(endpoint_prefix, identity_of(fields)) == tuple(expected)
-        case "matching":
-            fields, name, matches, error = row["Args"]
-            result, reason = outcome(is_named, identity_of(fields), name)
-            assert (bool(result), reason) == (matches, error)
-        case "parsing":
-            name, fails, fields = row["Args"]
-            result, _ = outcome(parse_endpoint_name, name)
-            assert result == ("" if fails else identity_of(fields))
-        case other:
-            pytest.fail(f"no check for {other}")
+    fields, *expected = row["Args"]
+    assert outcome(endpoint_name, identity_of(fields)) == tuple(expected)

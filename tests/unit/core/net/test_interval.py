@@ -3,7 +3,7 @@
 import pytest
 
 from korat.core.net.address import Addr, Family, Prefix
-from korat.core.net.interval import IntervalMap, IntervalSet, Piece, sweep
+from korat.core.net.interval import IntervalSet, Piece, sweep
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,6 @@ def test_reversed_intervals_are_refused():
         IntervalSet.of([(3, 2)])
     with pytest.raises(ValueError, match="first 3 is above its last 2"):
         sweep([(3, 2, "x")])
-
-
-def test_a_map_whose_pieces_overlap_cannot_be():
-    with pytest.raises(ValueError, match="overlap"):
-        IntervalMap((Piece(0, 5, "a"), Piece(5, 6, "b")))
 
 
 def test_a_sweep_cuts_and_leaves_out_gaps():

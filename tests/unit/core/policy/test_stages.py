@@ -201,11 +201,3 @@ def test_what_cannot_be_read_is_left_out_and_named():
     ]
     assert [endpoint.key.name for endpoint in cluster.endpoints] == ["web"]
     assert cluster.tiers == ()
-
-
-def test_the_policies_that_select_an_endpoint_are_in_the_order_of_asking():
-    late, soon = policy("late"), policy("soon", order=1.0)
-    elsewhere = policy("elsewhere", namespace="blue")
-    cluster = Cluster.build([WEB, late, elsewhere, soon])
-    (web,) = cluster.endpoints
-    assert [p.key.name for p in cluster.policies_of(web)] == ["soon", "late"]
