@@ -145,6 +145,11 @@ def _words(value: object) -> tuple[str, ...]:
     return tuple(word.strip() for word in str(value).split(",") if word.strip())
 
 
+def _prefixes(value: object) -> tuple[str, ...]:
+    """None at all is no choice but Felix' default: without a prefix nothing would be guarded."""
+    return _words(value) or FelixSettings().interface_prefix
+
+
 def _span(value: object) -> tuple[int, int] | None:
     """A range of ports; a lone number, and 0 above all, means that there is no range."""
     first, colon, last = str(value).partition(":")
@@ -170,7 +175,7 @@ def _same(value: object) -> object:
 
 _Converter = Callable[[object], object]
 _HONOURED: dict[str, tuple[str, _Converter]] = {
-    "interfacePrefix": ("interface_prefix", _words),
+    "interfacePrefix": ("interface_prefix", _prefixes),
     "interfaceExclude": ("interface_exclude", _words),
     "defaultEndpointToHostAction": ("default_endpoint_to_host_action", _capital),
     "disableConntrackInvalidCheck": ("disable_conntrack_invalid_check", _same),

@@ -53,6 +53,8 @@ def test_the_oldest_selector_wins_and_the_others_are_named():
     ("variable", "text", "field", "value"),
     [
         ("FELIX_INTERFACEPREFIX", "azv, cali", "interface_prefix", ("azv", "cali")),
+        ("FELIX_INTERFACEPREFIX", "", "interface_prefix", ("cali",)),
+        ("FELIX_INTERFACEPREFIX", "none", "interface_prefix", ("cali",)),
         ("felix_interfaceexclude", "kube-ipvs0,/^x/", "interface_exclude", ("kube-ipvs0", "/^x/")),
         (
             "FELIX_DEFAULTENDPOINTTOHOSTACTION",
@@ -95,6 +97,9 @@ def test_a_variable(variable, text, field, value):
         ("FELIX_NATOUTGOINGADDRESS", "10.0.0.0/8"),
         ("FELIX_NATPORTRANGE", "9:1"),
         ("FELIX_LOGPREFIX", "bad\nprefix"),
+        ("FELIX_INTERFACEPREFIX", "cali*"),
+        ("FELIX_INTERFACEPREFIX", 'x" accept'),
+        ("FELIX_INTERFACEPREFIX", "a-name-too-long-"),
     ],
 )
 def test_a_wrong_value_gives_the_default_and_is_named(variable, text):

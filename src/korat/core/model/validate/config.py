@@ -133,6 +133,11 @@ def _interface(faults: Faults, path: str, value: object) -> None:
     faults.matches(path, str(value), _INTERFACE, "is not an interface's name")
 
 
+def _prefixes(faults: Faults, path: str, value: object) -> None:
+    for word in str(value).split(","):
+        faults.matches(path, word.strip(), _INTERFACE, "must be prefixes of interfaces' names")
+
+
 def _interface_filter(faults: Faults, path: str, value: object) -> None:
     rule = "must be at most 15 letters, digits, ':', '.', '_', '+', '-'"
     faults.matches(path, str(value), _INTERFACE_FILTER, rule)
@@ -241,6 +246,7 @@ _SPECIAL: dict[str, Callable[[Faults, str, object], None]] = {
     "natOutgoingAddress": _v4,
     "deviceRouteSourceAddress": _v4,
     "deviceRouteSourceAddressIPv6": _v6,
+    "interfacePrefix": _prefixes,
     "mtuIfacePattern": _pattern,
     "bpfDataIfacePattern": _pattern,
     "bpfL3IfacePattern": _pattern,

@@ -21,6 +21,9 @@ from korat.core.render.nft.sequence import render_sequences
 from korat.core.render.nft.statement import Span
 from korat.core.table.value import NodePolicy
 
+#: What korat's own CNI plugin names interfaces with: they are guarded whatever the setting says.
+OWN_PREFIX = "cali"
+
 _POOLS_AND_HOSTS = "IPPoolsAndHostIPs"
 
 
@@ -67,7 +70,7 @@ def render_slow(node: NodeInput, cluster: Cluster, local: Iterable[Endpoint]) ->
 def hook_settings(felix: FelixSettings) -> HookSettings:
     """Felix's settings of the workload chains."""
     return HookSettings(
-        interface_prefixes=felix.interface_prefix,
+        interface_prefixes=tuple(dict.fromkeys((OWN_PREFIX, *felix.interface_prefix))),
         endpoint_to_host=HostAction(felix.default_endpoint_to_host_action),
         drop_invalid=not felix.disable_conntrack_invalid_check,
         spoofing_allowed=felix.workload_source_spoofing == "Any",

@@ -80,7 +80,7 @@ def test_established_connections_outlive_a_denial():
     assert fate(ruleset, "cali-1", "eth0", ONE, STRANGER, **established) is Fate.ACCEPT
 
 
-@pytest.mark.parametrize("prefixes", [("tap", "cali"), ("cali", "tap")])
+@pytest.mark.parametrize("prefixes", [("tap", "cali"), ("cali", "tap"), ("tap",)])
 def test_every_prefix_of_the_setting_is_a_workload(prefixes):
     ruleset = node(felix=FelixSettings(interface_prefix=prefixes))
     for interface in ("tap1", "cali9"):
