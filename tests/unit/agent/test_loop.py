@@ -165,11 +165,16 @@ def test_somebody_elses_change_loads_everything_and_a_new_link_only_routes():
     assert kernel.transactions[0] == kernel.transactions[1]
 
 
-def test_an_object_that_cannot_be_read_does_not_stop_the_others():
+@pytest.mark.parametrize(
+    "value",
+    [b'{"spec": 7}', b'{"metadata":{"name":"\xff"}}', b'{"x":' + b"[" * 100_000, b""],
+    ids=["wrong type", "no UTF-8", "endless nesting", "nothing"],
+)
+def test_an_object_that_cannot_be_read_does_not_stop_the_others(value: bytes):
     kernel = Kernel()
     broken = Key("NetworkPolicy", "ns", "broken")
     good = endpoint("a", "10.0.0.1")
-    records = {broken: Record(broken, b'{"spec": 7}', 1), good.key: Record(good.key, dump(good), 1)}
+    records = {broken: Record(broken, value, 1), good.key: Record(good.key, dump(good), 1)}
     with running(kernel) as loop:
         loop.deliver(Batch(records, 1, full=True))
         assert loop.wait_applied(1, WAIT_S)

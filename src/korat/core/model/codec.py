@@ -30,7 +30,7 @@ def load(key: Key, value: bytes) -> Resource:
         raise Invalid([Problem(str(key), "kind", key.kind, "korat does not know this kind")])
     try:
         return decoder.decode(value)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's own, bad UTF-8, endless nesting
         raise Invalid([Problem(str(key), "", None, f"the stored value: {error}")]) from error
 
 
