@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from korat.agent.cni import serve
@@ -31,6 +30,7 @@ from korat.core.net.address import Prefix
 from korat.drivers.kernel.address import interface_addresses
 from korat.drivers.kernel.monitor import Monitor
 from korat.drivers.kernel.veth import Veths
+from korat.drivers.report import NodeReport, publish
 from korat.drivers.store.client import Client
 from korat.drivers.store.open import open_store
 from korat.ports import Store
@@ -38,14 +38,6 @@ from korat.ports import Store
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 1.0
-
-
-class NodeReport(msgspec.Struct, frozen=True):
-    """What the agent says of itself in ``<run dir>/status.json``."""
-
-    node: str
-    pid: int
-    revision: int
 
 
 def run(environ: Mapping[str, str]) -> None:
@@ -141,14 +133,7 @@ def _pod_cidrs(store: Store, node_name: str) -> tuple[Prefix, ...]:
 
 
 def _report(settings: NodeSettings, revision: int) -> None:
-    """Publish what is in the kernel, whole or not at all; readers see the newest revision."""
-    report = NodeReport(settings.node_name, os.getpid(), revision)
-    _replace(settings.run_dir / "status.json", msgspec.json.encode(report))
+    """Publish what is in the kernel."""
+    publish(settings.run_dir, NodeReport(settings.node_name, os.getpid(), revision))
     if settings.ready_file is not None and not settings.ready_file.exists():
         settings.ready_file.touch()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_suffix(".part")
-    part.write_bytes(content)
-    part.replace(path)

@@ -7,9 +7,6 @@ right after ``korat apply`` shows the new policy and not a race.
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import msgspec
 
 from korat.core.errors import Invalid, NotFound, Problem, Unavailable
 from korat.core.model.decode import nearest
@@ -17,6 +14,7 @@ from korat.core.model.kubernetes.workload import interface_name
 from korat.core.model.pod import Pod
 from korat.core.net.address import Addr
 from korat.drivers.kernel.namespace import path_of
+from korat.drivers.report import latest
 from korat.drivers.store.client import Client
 from korat.lab.probe import Target
 from korat.lab.responder import PodPort, sctp_works
@@ -175,22 +173,10 @@ def _is_address(text: str) -> bool:
     return True
 
 
-class _Report(msgspec.Struct, frozen=True):
-    """The part of an agent's report that says how far it is."""
-
-    revision: int = -1
-
-
 def behind(state: LabState, paths: LabPaths, revision: int) -> list[str]:
     """The nodes that do not enforce this revision of the store yet."""
-    return [vm.name for vm in state.vms if _revision(paths.node(vm.name)) < revision]
-
-
-def _revision(run_dir: Path) -> int:
-    try:
-        return msgspec.json.decode((run_dir / "status.json").read_bytes(), type=_Report).revision
-    except (FileNotFoundError, msgspec.DecodeError):
-        return -1
+    reports = ((vm.name, latest(paths.node(vm.name))) for vm in state.vms)
+    return [name for name, report in reports if report is None or report.revision < revision]
 
 
 def settle(state: LabState, paths: LabPaths, store: Store) -> None:

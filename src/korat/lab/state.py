@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from korat.core.errors import Invalid, NotFound, Problem, Unavailable
+from korat.drivers.file import replace
 
 ROOT = Path("/run/korat/lab")
 DEFAULT_NAME = "lab"
@@ -157,9 +158,7 @@ def living_state(paths: LabPaths) -> LabState:
 
 def write_state(paths: LabPaths, state: LabState) -> None:
     """Replace the state file."""
-    part = paths.state.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(state)))
-    part.replace(paths.state)
+    replace(paths.state, msgspec.json.format(msgspec.json.encode(state)))
 
 
 def alive(process: Process) -> bool:
