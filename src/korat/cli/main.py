@@ -11,6 +11,7 @@
 """
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -74,6 +75,9 @@ def main() -> None:
         # a stream that the caller closed is None; what is written to it is for nobody
         sys.stdout = sys.stdout or nobody
         sys.stderr = sys.stderr or nobody
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8")  # the marks, and JSON, whatever the locale
         sys.exit(run(sys.argv[1:]))
 
 

@@ -135,6 +135,17 @@ def test_a_closed_stream_is_no_defect(tmp_path, closed):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_marks_and_json_are_utf_8_whatever_the_locale(tmp_path):
+    label = tmp_path / "n\u00e4me.yaml"
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [*KORAT, "validate", "-f", str(label)],
+        capture_output=True, env=environ, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "n\u00e4me.yaml: cannot be read" in done.stderr.decode()
+
+
 def test_no_permission_is_a_sentence(korat, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KORAT_SQLITE_PATH", str(tmp_path / "file" / "s.db"))
