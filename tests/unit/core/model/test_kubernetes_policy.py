@@ -37,6 +37,11 @@ def test_a_policy_without_namespace_is_in_default():
     assert own.metadata.namespace == "default"
 
 
+def test_what_kubectl_wrote_beside_the_spec_is_no_fault():
+    annotated = policy({}, managedFields=[{"manager": "kubectl"}], annotations={"a/b": "{}"})
+    assert decode_any({**annotated, "status": {}}) == decode_any(policy({}, annotations={}))
+
+
 @pytest.mark.parametrize(
     ("selector", "text"),
     [

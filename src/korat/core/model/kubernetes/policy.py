@@ -97,6 +97,8 @@ class KubePolicy(Resource, frozen=True):
     kind: str = written("NetworkPolicy")
     api_version: str = written("networking.k8s.io/v1")
     spec: KubePolicySpec = written(KubePolicySpec())
+    #: Kubernetes 1.24 to 1.27 had one, and ``kubectl get -o yaml`` wrote it into people's files.
+    status: dict[str, object] = msgspec.field(default_factory=dict)
 
 
 def to_calico(policy: KubePolicy) -> NetworkPolicy:
