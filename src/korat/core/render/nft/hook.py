@@ -58,6 +58,7 @@ _IPIP = 4
 _NEIGHBOUR_TYPES = (130, 131, 132, 133, 135, 136)
 #: Sources of neighbour discovery that are no endpoint's: the unspecified and link-local addresses.
 _LINK_SOURCES = (0, Span(0xFE80 << 112, (0xFEC0 << 112) - 1))
+_LOOPBACK = Span(127 << 24, (128 << 24) - 1)
 
 
 class HostAction(Enum):
@@ -121,9 +122,14 @@ def _base(hook: Hook, priority: int, rules: list[Rule]) -> Chain:
 
 
 def _sources() -> Chain:
-    """Anti-spoofing: what is not an address of the endpoint behind the interface is dropped."""
+    """Anti-spoofing: what is not an address of the endpoint behind the interface is dropped.
+
+    So is what asks for the node's loopback. A workload's interface has ``route_localnet`` so that
+    others may translate to it, which they do after this; the kernel would take it as it comes too.
+    """
     return Chain(
         (
+            rule(Match(Field.IP_DADDR, (_LOOPBACK,)), Counter(), DROP, comment="node's loopback"),
             rule(InSet((Field.IIFNAME, Field.IP_SADDR), "sources-4"), RETURN),
             rule(InSet((Field.IIFNAME, Field.IP6_SADDR), "sources-6"), RETURN),
             rule(InSet((Field.IIFNAME, Field.IP_SADDR), "source-nets-4"), RETURN),

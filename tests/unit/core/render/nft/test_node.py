@@ -102,6 +102,17 @@ def test_neighbour_discovery_reaches_the_node_before_policy(kind):
     assert fate(ruleset, "cali-1", "", SIX, SIX, Hook.INPUT, **ping) is Fate.DROP
 
 
+@pytest.mark.parametrize("action", ["Accept", "Return"])
+@pytest.mark.parametrize("loopback", ["127.0.0.0", "127.0.0.1", "127.255.255.255"])
+def test_a_workload_that_may_reach_its_node_never_reaches_the_nodes_loopback(action, loopback):
+    ruleset = node(felix=FelixSettings(default_endpoint_to_host_action=action))
+    way = (ruleset, "cali-1", "", ONE)
+    assert fate(*way, Addr.parse(loopback), Hook.PREROUTING) is Fate.DROP
+    for near in ("126.255.255.255", "128.0.0.0", "192.0.2.4"):
+        assert fate(*way, Addr.parse(near), Hook.PREROUTING) is Fate.ACCEPT
+        assert fate(*way, Addr.parse(near), Hook.INPUT) is Fate.ACCEPT
+
+
 def test_an_interface_that_nftables_cannot_name_stays_unknown():
     ruleset = node(pod("*", "10.0.0.9/32"), pod('"; drop', "10.0.0.8/32"))
     check(ruleset)
