@@ -113,6 +113,9 @@ class Workloads:
             wanted = endpoint(request, self.node_name, pod, networks, seen.pod_mac)
             self._write(wanted, before)
             self._wait(wanted.key, request)
+            if before is not None and seen is not link:
+                # What its predecessor was permitted, also up to now, is not this container's.
+                self._forget(addrs, request.owner)
         except BaseException:
             # A workload that ran before this request keeps its network.
             if link is None or link.owner != alias_of(request.config.name, request.owner):
@@ -253,13 +256,16 @@ class Workloads:
         addrs = [addr for addr, owner in held.items() if owner == gone.owner]
         for host_name in gone.host_names:
             self.links.delete(host_name, alias_of(gone.network, gone.owner))
-        try:
-            self.forget(addrs)
-        except KoratError as error:
-            log.warning("connections are not forgotten", owner=gone.owner, error=str(error))
+        self._forget(addrs, gone.owner)
         for key in gone.endpoints:
             self._delete_endpoint(key, gone.owner.container_id)
         self.ipam.release(gone.network, gone.ipam, gone.owner)
+
+    def _forget(self, addrs: Iterable[Addr], owner: Owner) -> None:
+        try:
+            self.forget(addrs)
+        except KoratError as error:
+            log.warning("connections are not forgotten", owner=owner, error=str(error))
 
     def _delete_endpoint(self, key: Key, container_id: str) -> None:
         for _ in range(_TRIES):

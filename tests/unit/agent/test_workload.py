@@ -155,9 +155,17 @@ def test_link_that_is_no_longer_whole_is_made_anew(store, links, ask):
 
 
 def test_new_container_of_a_pod_follows_the_old_one(store, links, ask):
-    work = workloads(store, links)
+    events = []
+    work = workloads(
+        store,
+        links,
+        wait_programmed=lambda *_: events.append("policy") or True,
+        forget=lambda addrs: events.append([*addrs]) or 0,
+    )
     old = work.add(ask())
     new = work.add(ask(container="c2"))
+    addr = Addr.parse("10.10.128.2")
+    assert events == ["policy", "policy", [addr]], "it inherits the address, but no connections"
     assert new["ips"] == old["ips"]
     (found,) = endpoints(store).values()
     assert found.spec.container_id == "c2"
