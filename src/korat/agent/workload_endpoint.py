@@ -11,8 +11,8 @@ from korat.agent.workload_request import Request
 from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unsupported
 from korat.core.model.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
 from korat.core.model.endpoint_name import EndpointIdentity, endpoint_name
-from korat.core.model.key import Key
-from korat.core.model.kubernetes.workload import endpoint_of
+from korat.core.model.key import DEFAULT_NAMESPACE, Key
+from korat.core.model.kubernetes.workload import POD_ENDPOINT, endpoint_of
 from korat.core.model.label import KUBERNETES, NAMESPACE, ORCHESTRATOR
 from korat.core.model.pod import Pod
 from korat.core.model.policy import EntityRule, Profile, ProfileSpec, Rule
@@ -21,8 +21,6 @@ from korat.drivers.store.client import Client, resource_of
 from korat.ports import Store
 
 _PLAIN = "cni"
-_PLAIN_NAMESPACE = "default"
-_POD_ENDPOINT = "eth0"
 
 
 def key_of(request: Request, node_name: str) -> Key:
@@ -33,7 +31,7 @@ def key_of(request: Request, node_name: str) -> Key:
     """
     namespace, pod = request.pod
     if pod:
-        identity = EndpointIdentity(node_name, KUBERNETES, _POD_ENDPOINT, pod=pod)
+        identity = EndpointIdentity(node_name, KUBERNETES, POD_ENDPOINT, pod=pod)
     else:
         container_id, ifname = request.owner
         identity = EndpointIdentity(node_name, _PLAIN, ifname, container_id=container_id)
@@ -41,7 +39,7 @@ def key_of(request: Request, node_name: str) -> Key:
         name = endpoint_name(identity)
     except ValueError as error:
         raise Invalid([Problem("CNI request", "", None, str(error))]) from error
-    return Key("WorkloadEndpoint", namespace or _PLAIN_NAMESPACE, name)
+    return Key("WorkloadEndpoint", namespace or DEFAULT_NAMESPACE, name)
 
 
 def stored(store: Store, key: Key) -> Resource | None:

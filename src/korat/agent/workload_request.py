@@ -10,6 +10,7 @@ import msgspec
 
 from korat.core.errors import Invalid, Problem
 from korat.core.ipam.hostlocal import Owner
+from korat.core.model.key import DEFAULT_NAMESPACE
 from korat.core.model.kubernetes.workload import interface_name
 from korat.core.net.address import Addr
 
@@ -89,7 +90,7 @@ class Request(msgspec.Struct, frozen=True):
         """Namespace and name of the Kubernetes pod; both empty for other workloads."""
         args = self.args
         name = args.get("K8S_POD_NAME", "")
-        return (args.get("K8S_POD_NAMESPACE", "default"), name) if name else ("", "")
+        return (args.get("K8S_POD_NAMESPACE", DEFAULT_NAMESPACE), name) if name else ("", "")
 
     @property
     def args(self) -> dict[str, str]:

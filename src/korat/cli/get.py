@@ -14,7 +14,7 @@ from korat.cli.screen import columns, emit, one_of, put
 from korat.cli.target import key_named, kind_named
 from korat.core.errors import Invalid, KoratError, Problem
 from korat.core.model.codec import to_dict
-from korat.core.model.key import Key
+from korat.core.model.key import DEFAULT_NAMESPACE, Key
 from korat.core.model.kind import KINDS, Column, Kind
 from korat.core.model.policy import Tier
 from korat.core.model.resource import Resource
@@ -58,7 +58,7 @@ def get(  # noqa: PLR0913  # calicoctl's options
         return
     chosen = kind_named(kind)
     objects = connect(config).read([chosen.name])
-    space = "" if everywhere or not chosen.namespaced else namespace or "default"
+    space = "" if everywhere or not chosen.namespaced else namespace or DEFAULT_NAMESPACE
     if names:
         found = _at(objects, [key_named(chosen, name, namespace) for name in names])
         _show(chosen, found, output, listed=None, export=export)

@@ -2,7 +2,7 @@
 
 from korat.core.errors import Invalid, Problem, Unsupported
 from korat.core.model.decode import nearest
-from korat.core.model.key import Key
+from korat.core.model.key import DEFAULT_NAMESPACE, Key
 from korat.core.model.kind import KINDS, Kind, kind_of
 from korat.core.model.kubernetes.policy import PREFIX
 from korat.drivers.store.client import identity
@@ -37,7 +37,7 @@ def kind_named(word: str) -> Kind:
 
 def key_named(kind: Kind, name: str, namespace: str) -> Key:
     """The key of one object; namespaced kinds are in ``default`` when no namespace is given."""
-    return Key(kind.name, (namespace or "default") if kind.namespaced else "", name)
+    return Key(kind.name, (namespace or DEFAULT_NAMESPACE) if kind.namespaced else "", name)
 
 
 def refuse_kubernetes(verb: str, key: Key) -> None:

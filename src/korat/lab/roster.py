@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from korat.core.errors import Invalid, NotFound, Problem, Unavailable
 from korat.core.model.decode import nearest
+from korat.core.model.key import DEFAULT_NAMESPACE
 from korat.core.model.kubernetes.workload import interface_name
 from korat.core.model.pod import Pod
 from korat.core.net.address import Addr
@@ -90,7 +91,7 @@ def pod_named(pods: Sequence[LabPod], name: str) -> LabPod:
         NotFound: there is none; names the nearest one.
         Unavailable: it does not run.
     """
-    full = name if "/" in name else f"default/{name}"
+    full = name if "/" in name else f"{DEFAULT_NAMESPACE}/{name}"
     for pod in pods:
         if pod.name == full:
             if not pod.address:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from korat.core.errors import Invalid, Problem
+from korat.core.model.key import DEFAULT_NAMESPACE
 from korat.core.model.kind import KINDS, Kind
 from korat.core.model.resource import Metadata, Open, Resource
 
@@ -150,7 +151,7 @@ def _placed(cleaned: object, kind: Kind) -> object:
     """The object with Kubernetes' default namespace where the user left it out."""
     if not isinstance(cleaned, dict) or not kind.namespaced:
         return cleaned
-    return {**cleaned, "metadata": {"namespace": "default", **cleaned.get("metadata", {})}}
+    return {**cleaned, "metadata": {"namespace": DEFAULT_NAMESPACE, **cleaned.get("metadata", {})}}
 
 
 def _meant(hint: str) -> str:

@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
+#: Where an object of a namespaced kind is that names no namespace.
+DEFAULT_NAMESPACE = "default"
+
 
 class Key(NamedTuple):
     """The identity of an object; ``namespace`` is empty for cluster-scoped kinds.

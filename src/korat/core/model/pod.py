@@ -9,6 +9,9 @@ import msgspec
 
 from korat.core.model.resource import Open, Resource, written
 
+#: Whom a pod runs as that names no service account; every namespace has one.
+DEFAULT_ACCOUNT = "default"
+
 
 class ContainerPort(Open, frozen=True):
     """A port that a container listens on."""
@@ -66,4 +69,4 @@ class Pod(Resource, frozen=True):
     @property
     def account(self) -> str:
         """The service account it runs as; Kubernetes' admission gives ``default`` to the others."""
-        return self.spec.service_account_name or "default"
+        return self.spec.service_account_name or DEFAULT_ACCOUNT

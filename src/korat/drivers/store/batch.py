@@ -18,7 +18,7 @@ from korat.core.model.kubernetes.profile import (
     namespace_profile,
 )
 from korat.core.model.label import NAMESPACE_PROFILE_PREFIX
-from korat.core.model.pod import Pod
+from korat.core.model.pod import DEFAULT_ACCOUNT, Pod
 from korat.core.model.resource import Resource
 from korat.core.model.validate import against, deletable
 from korat.drivers.store.client import (
@@ -215,7 +215,7 @@ def _implied(
         if not isinstance(pod, Pod):
             continue
         namespace, account = pod.metadata.namespace, pod.account
-        spoken = account != "default"
+        spoken = account != DEFAULT_ACCOUNT
         for profile, note in (
             (namespace_profile(namespace, {}), _note(pod, "Namespace", namespace)),
             (account_profile(namespace, account, {}), _note(pod, "ServiceAccount", account)),

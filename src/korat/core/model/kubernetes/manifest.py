@@ -9,6 +9,7 @@ from dataclasses import replace
 from korat.core.errors import Invalid, Problem
 from korat.core.model.decode import decode, examine, examine_part, nearest, title
 from korat.core.model.default import apply
+from korat.core.model.key import DEFAULT_NAMESPACE
 from korat.core.model.kubernetes.fault import policy_faults
 from korat.core.model.kubernetes.policy import PREFIX, KubePolicy, to_calico
 from korat.core.model.kubernetes.profile import account_profile, namespace_profile
@@ -172,7 +173,7 @@ def _namespace(raw: Mapping[str, object], place: str) -> Resource:
 
 def _account(raw: Mapping[str, object], place: str) -> Resource:
     own = _metadata(raw, place)
-    return account_profile(own.namespace or "default", own.name, own.labels)
+    return account_profile(own.namespace or DEFAULT_NAMESPACE, own.name, own.labels)
 
 
 def _metadata(raw: Mapping[str, object], place: str) -> Metadata:

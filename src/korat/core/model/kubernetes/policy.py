@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from korat.core.model.key import DEFAULT_NAMESPACE
 from korat.core.model.label import KUBERNETES, ORCHESTRATOR
 from korat.core.model.policy import (
     DEFAULT_TIER,
@@ -110,7 +111,7 @@ def to_calico(policy: KubePolicy) -> NetworkPolicy:
     own = policy.metadata
     metadata = Metadata(
         name=PREFIX + own.name,
-        namespace=own.namespace or "default",
+        namespace=own.namespace or DEFAULT_NAMESPACE,
         uid=own.uid,
         creation_timestamp=own.creation_timestamp,
     )

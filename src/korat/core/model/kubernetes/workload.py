@@ -21,7 +21,8 @@ from korat.core.model.pod import Pod
 from korat.core.model.resource import Metadata
 from korat.core.model.validate.name import LABEL_CHARS
 
-_ENDPOINT = "eth0"
+#: The one interface that every pod has.
+POD_ENDPOINT = "eth0"
 _HASH_CHARS = 11
 
 
@@ -42,14 +43,14 @@ def endpoint_of(
     """The workload endpoint of a pod, from the pod and what its node gave it."""
     name, namespace = pod.metadata.name, pod.metadata.namespace
     identity = EndpointIdentity(
-        node=node_name, orchestrator=KUBERNETES, pod=name, endpoint=_ENDPOINT
+        node=node_name, orchestrator=KUBERNETES, pod=name, endpoint=POD_ENDPOINT
     )
     spec = WorkloadEndpointSpec(
         orchestrator=KUBERNETES,
         node=node_name,
         container_id=container_id,
         pod=name,
-        endpoint=_ENDPOINT,
+        endpoint=POD_ENDPOINT,
         service_account_name=pod.account,
         ip_networks=tuple(ip_networks),
         profiles=(

@@ -9,8 +9,11 @@ Source: net/netfilter/nf_tables_api.c (nft_chain_validate, set element checks), 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
+from korat.core.net.address import Family
+from korat.core.net.port import PORT_LAST, PROTOCOL_LAST, Protocol
 from korat.core.render.nft.ruleset import Chain, Hook, Lookup, NamedSet, Ruleset, VerdictMap
 from korat.core.render.nft.statement import (
+    NFPROTO,
     Action,
     Choice,
     Field,
@@ -32,8 +35,8 @@ DEPTH_MAX = 16
 _LAST: Mapping[Type, int] = {
     Type.IPV4: (1 << 32) - 1,
     Type.IPV6: (1 << 128) - 1,
-    Type.PROTO: 255,
-    Type.PORT: 65535,
+    Type.PROTO: PROTOCOL_LAST,
+    Type.PORT: PORT_LAST,
     Type.ICMP_TYPE: 255,
     Type.ICMP_CODE: 255,
     Type.ICMPV6_TYPE: 255,
@@ -102,8 +105,8 @@ def one_family(statements: Iterable[Statement]) -> bool:
     asked = tuple(statements)
     types = {field.type for field in fields_of(asked)}
     said = _said(asked, Field.NFPROTO)
-    v4 = not types.isdisjoint(_V4_ONLY) or said == {_NFPROTO_V4}
-    v6 = not types.isdisjoint(_V6_ONLY) or said == {_NFPROTO_V6}
+    v4 = not types.isdisjoint(_V4_ONLY) or said == {NFPROTO[Family.V4]}
+    v6 = not types.isdisjoint(_V6_ONLY) or said == {NFPROTO[Family.V6]}
     return not (v4 and v6)
 
 
@@ -122,12 +125,11 @@ def _one_protocol(statements: Iterable[Statement]) -> bool:
 
 
 _PROTOCOL_OF = {
-    Type.ICMP_TYPE: 1,
-    Type.ICMP_CODE: 1,
-    Type.ICMPV6_TYPE: 58,
-    Type.ICMPV6_CODE: 58,
+    Type.ICMP_TYPE: Protocol.ICMP,
+    Type.ICMP_CODE: Protocol.ICMP,
+    Type.ICMPV6_TYPE: Protocol.ICMPV6,
+    Type.ICMPV6_CODE: Protocol.ICMPV6,
 }
-_NFPROTO_V4, _NFPROTO_V6 = 2, 10
 _V4_ONLY = frozenset({Type.IPV4, Type.ICMP_TYPE, Type.ICMP_CODE})
 _V6_ONLY = frozenset({Type.IPV6, Type.ICMPV6_TYPE, Type.ICMPV6_CODE})
 

@@ -24,6 +24,7 @@ from korat.core.render.nft.outcome import OutcomeSettings, outcome_chain, outcom
 from korat.core.render.nft.ruleset import Chain, Rule, Ruleset, VerdictMap, rule
 from korat.core.render.nft.statement import (
     DROP,
+    NFPROTO,
     Counter,
     Field,
     Key,
@@ -37,8 +38,6 @@ from korat.core.render.nft.statement import (
 )
 from korat.core.render.nft.table import table_chain
 from korat.core.table.value import DirectionPolicy, NodePolicy, VerdictTable
-
-NFPROTO = {Family.V4: 2, Family.V6: 10}
 
 #: The field that holds the peer's address.
 PEER = {

@@ -37,7 +37,7 @@ from korat.core.render.nft.outcome import (
     outcome_chain,
     outcome_name,
 )
-from korat.core.render.nft.policy import LOCAL, NFPROTO, PEER, UNKNOWN
+from korat.core.render.nft.policy import LOCAL, PEER, UNKNOWN
 from korat.core.render.nft.ruleset import (
     Chain,
     Lookup,
@@ -50,6 +50,7 @@ from korat.core.render.nft.ruleset import (
     sort_key,
 )
 from korat.core.render.nft.statement import (
+    NFPROTO,
     Field,
     InSet,
     Key,

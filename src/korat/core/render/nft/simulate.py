@@ -14,10 +14,12 @@ from operator import itemgetter
 from typing import assert_never
 
 from korat.core.net.address import Addr, Family
+from korat.core.net.port import ICMP_PROTOCOLS, PORT_PROTOCOLS
 from korat.core.render.nft.check import check
 from korat.core.render.nft.ruleset import Hook, Rule, Ruleset, VerdictMap
 from korat.core.render.nft.statement import (
     ACCEPT,
+    NFPROTO,
     RETURN,
     Action,
     Choice,
@@ -39,9 +41,8 @@ from korat.core.render.nft.statement import (
     Verdict,
 )
 
-_ICMP_PROTOCOLS = frozenset({1, 58})
-_PORT_PROTOCOLS = frozenset({6, 17, 33, 132, 136})
-_NFPROTO = {Family.V4: 2, Family.V6: 10}
+#: DCCP's packets begin with ports too; Calico has no name for it.
+_PORT_PROTOCOLS = PORT_PROTOCOLS | {33}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Packet:
             case Field.L4PROTO:
                 return self.protocol
             case Field.NFPROTO:
-                return _NFPROTO[self.src.family]
+                return NFPROTO[self.src.family]
             case Field.SPORT | Field.DPORT:
                 return self._port(field)
             case Field.ICMP_TYPE | Field.ICMP_CODE:
@@ -90,7 +91,7 @@ class Packet:
     def _port(self, field: Field) -> int | None:
         if self.protocol in _PORT_PROTOCOLS:
             return self.a if field is Field.SPORT else self.b
-        if self.protocol in _ICMP_PROTOCOLS and field is Field.SPORT:
+        if self.protocol in ICMP_PROTOCOLS and field is Field.SPORT:
             # The first two octets, whatever they are called: type and code.
             return self.a << 8 | self.b
         return None

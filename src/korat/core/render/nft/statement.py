@@ -64,6 +64,9 @@ class Field(Enum):
         return _TYPE_OF[self]
 
 
+#: The values of ``Field.NFPROTO``.
+NFPROTO = {Family.V4: 2, Family.V6: 10}
+
 _TYPE_OF: Mapping[Field, Type] = {
     Field.IIFNAME: Type.IFNAME,
     Field.OIFNAME: Type.IFNAME,
