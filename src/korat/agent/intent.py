@@ -59,7 +59,7 @@ def node_addresses(objects: Iterable[Resource]) -> Iterator[Addr]:
     """The addresses of the cluster's nodes."""
     for node in objects:
         if isinstance(node, Node) and node.spec.bgp and node.spec.bgp.ipv4_address:
-            yield Addr.parse(node.spec.bgp.ipv4_address.partition("/")[0])
+            yield Addr.parse_interface(node.spec.bgp.ipv4_address)
 
 
 def vnet_prefixes(resources: Mapping[Key, Resource]) -> tuple[Prefix, ...]:

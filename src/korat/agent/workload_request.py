@@ -118,7 +118,7 @@ class Request(msgspec.Struct, frozen=True):
         problems, addrs = [], []
         for text in texts:
             try:
-                addrs.append(Addr.parse(text.partition("/")[0]))
+                addrs.append(Addr.parse_interface(text))
             except ValueError:
                 problems.append(Problem("", "ips", text, "is not an IP address"))
         if problems:

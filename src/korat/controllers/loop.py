@@ -4,7 +4,6 @@ A Node event only ends the wait; the turn reads everything anew. So nothing depe
 events, and a burst of them is one turn. After an error the waits grow up to the period.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from korat.controllers.settings import RouteSettings
 from korat.core.errors import Conflict, KoratError, NotFound, Unavailable
 from korat.core.route.podcidr import UdrNode
 from korat.core.route.udr import UdrPlan
+from korat.drivers.file import replace
 from korat.ports import CloudNetwork, Store, Watch
 
 log = structlog.get_logger(__name__)
@@ -157,8 +157,6 @@ def _same_effect(one: UdrPlan, other: UdrPlan) -> bool:
 
 
 def _write_ready(path: Path, plan: UdrPlan) -> None:
-    """One line per effective route, complete or not there at all."""
+    """One line per effective route."""
     text = "".join(f"{route.prefix} {route.next_hop_ip}\n" for route in plan.routes)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    draft.replace(path)
+    replace(path, text.encode())

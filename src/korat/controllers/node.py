@@ -31,7 +31,7 @@ def _node(node: Node, problems: list[Problem]) -> UdrNode:
     cidrs: list[Prefix] = []
     for field, text in _address_texts(node):
         try:
-            addresses.append(Addr.parse(text.partition("/")[0]))
+            addresses.append(Addr.parse_interface(text))
         except ValueError:
             problems.append(Problem(f"Node {name}", field, text, "is not an IP address"))
     for text in node.status.pod_cidrs:

@@ -40,6 +40,15 @@ class Addr(NamedTuple):
         parsed = ipaddress.ip_address(text)
         return cls(Family(parsed.version), int(parsed))
 
+    @classmethod
+    def parse_interface(cls, text: str) -> "Addr":
+        """Read the address of an interface, ``10.0.0.1/24`` or without its mask.
+
+        Raises:
+            ValueError: what stands before the mask is not an IP address.
+        """
+        return cls.parse(text.partition("/")[0])
+
     @override
     def __str__(self) -> str:
         if self.family is Family.V4:

@@ -55,7 +55,7 @@ def endpoint_of(resource: WorkloadEndpoint, lent: ProfileLabels) -> Endpoint:
         key=resource.key,
         node=spec.node,
         interface=spec.interface_name,
-        addresses=tuple(sorted({_address(text) for text in spec.ip_networks})),
+        addresses=tuple(sorted({Addr.parse_interface(text) for text in spec.ip_networks})),
         labels=_inherited(own, spec.profiles, lent),
         ports=tuple(NamedPort(p.name, protocol_number(p.protocol), p.port) for p in spec.ports),
         profiles=spec.profiles,
@@ -112,10 +112,6 @@ def _rule(rule: Rule, namespace: str) -> PolicyRule:
     destination = entity_scope(rule.destination, namespace)
     v4, v6 = (normal_rule(rule, source, destination, family) for family in Family)
     return PolicyRule(rule, source, destination, v4, v6)
-
-
-def _address(text: str) -> Addr:
-    return Addr.parse(text.partition("/")[0])
 
 
 def _inherited(

@@ -178,27 +178,13 @@ def _together(objects: Objects, verb: Verb, resources: Iterable[Resource]) -> li
     problems: list[Problem] = []
     for key, resource in changed.items():
         if verb is Verb.DELETE:
-            problems += [*deletable(resource, rest.values()), *_emptied(resource, rest)]
+            problems += deletable(resource, rest.values())
             continue
         others = {**rest, **changed}
         before = objects.by_key.get(key)
         others.pop(key)
         problems += against(resource, [*others.values(), *([before] if before else [])])
     return [Invalid([problem]) for problem in problems]
-
-
-def _emptied(resource: Resource, rest: Mapping[Key, Resource]) -> list[Problem]:
-    """A namespace with pods stays: without its profile they could talk to nobody."""
-    name = resource.metadata.name
-    if resource.kind != "Profile" or not name.startswith(NAMESPACE_PROFILE_PREFIX):
-        return []
-    namespace = name.removeprefix(NAMESPACE_PROFILE_PREFIX)
-    pods = [key.name for key in rest if (key.kind, key.namespace) == ("Pod", namespace)]
-    if not pods:
-        return []
-    shown = ", ".join(sorted(pods)[:3]) + (", ..." if len(pods) > 3 else "")  # noqa: PLR2004  # enough to know where to look
-    rule = f"still has {len(pods)} pods ({shown}); delete them first, or with the same files"
-    return [Problem(f"Namespace {namespace}", "", None, rule)]
 
 
 def _implied(

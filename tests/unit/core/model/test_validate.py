@@ -5,7 +5,9 @@ import pytest
 from korat.core.errors import Invalid
 from korat.core.model import builtin
 from korat.core.model.kind import KINDS
-from korat.core.model.kubernetes import decode_any
+from korat.core.model.kubernetes import decode_any, namespace_profile
+from korat.core.model.pod import Pod
+from korat.core.model.resource import Metadata
 from korat.core.model.validate import against, deletable, on_azure, validate
 
 
@@ -75,6 +77,15 @@ def test_a_tier_with_policies_may_not_go():
     assert deletable(tier, [make("NetworkPolicy")]) == []
     (problem,) = deletable(tier, policies)
     assert "still has 5 policies (GlobalNetworkPolicy p0" in problem.rule
+
+
+def test_a_namespace_with_pods_may_not_go():
+    inside = [Pod(metadata=Metadata(name=f"p{i}", namespace="shop")) for i in range(5)]
+    elsewhere = Pod(metadata=Metadata(name="p", namespace="bar"))
+    assert deletable(namespace_profile("bank", {}), [*inside, elsewhere]) == []
+    (problem,) = deletable(namespace_profile("shop", {}), [*inside, elsewhere])
+    assert problem.where == "Namespace shop"
+    assert "still has 5 pods (p0, p1, p2, ...)" in problem.rule
 
 
 def test_what_is_built_in_stays():

@@ -4,15 +4,19 @@ Not for what may never be written or deleted, which is ``korat.core.model.builti
 Source: libcalico-go/lib/clientv3 (tiers, policies, pools, profiles).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from korat.core.errors import Problem
 from korat.core.model import builtin
 from korat.core.model.config import IPPool
-from korat.core.model.policy import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy, Tier
+from korat.core.model.label import NAMESPACE_PROFILE_PREFIX
+from korat.core.model.pod import Pod
+from korat.core.model.policy import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from korat.core.model.resource import Resource
 from korat.core.model.validate.faults import Faults
 from korat.core.net.address import Prefix
+
+_SHOWN = 3
 
 
 def against(resource: Resource, existing: Iterable[Resource]) -> list[Problem]:
@@ -31,8 +35,13 @@ def against(resource: Resource, existing: Iterable[Resource]) -> list[Problem]:
 def deletable(resource: Resource, existing: Iterable[Resource]) -> list[Problem]:
     """What forbids deleting an object that is not built in."""
     faults = Faults(resource.title)
-    if isinstance(resource, Tier) and builtin.may_delete(resource.key):
-        _tier_unused(faults, resource, existing)
+    match resource:
+        case Tier() if builtin.may_delete(resource.key):
+            _tier_unused(faults, resource, existing)
+        case Profile():
+            _namespace_empty(faults, resource, existing)
+        case _:
+            pass
     return faults.found
 
 
@@ -52,8 +61,27 @@ def _tier_unused(faults: Faults, tier: Tier, existing: Iterable[Resource]) -> No
         and other.spec.tier == tier.metadata.name
     )
     if policies:
-        shown = ", ".join(policies[:3]) + (", ..." if len(policies) > 3 else "")  # noqa: PLR2004 - enough to know where to look
-        faults.add("", None, f"still has {len(policies)} policies ({shown}); delete them first")
+        rule = f"still has {len(policies)} policies ({_few(policies)}); delete them first"
+        faults.add("", None, rule)
+
+
+def _namespace_empty(faults: Faults, profile: Profile, existing: Iterable[Resource]) -> None:
+    """A namespace with pods stays: without its profile they could talk to nobody."""
+    name = profile.metadata.name
+    if not name.startswith(NAMESPACE_PROFILE_PREFIX):
+        return
+    namespace = name.removeprefix(NAMESPACE_PROFILE_PREFIX)
+    inside = (o.metadata for o in existing if isinstance(o, Pod))
+    pods = sorted(meta.name for meta in inside if meta.namespace == namespace)
+    if pods:
+        what = f"still has {len(pods)} pods ({_few(pods)})"
+        rule = f"{what}; delete them first, or with the same files"
+        faults.found.append(Problem(f"Namespace {namespace}", "", None, rule))
+
+
+def _few(names: Sequence[str]) -> str:
+    """Enough of them to know where to look."""
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _pool(faults: Faults, pool: IPPool, existing: Iterable[Resource]) -> None:
