@@ -4,8 +4,9 @@ Output depends on the present objects only, never on how they came about, so a n
 arrives at the same state as one that saw every change.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from korat.core.errors import Problem
 from korat.core.model.builtin import INFORMATION
@@ -17,9 +18,13 @@ from korat.core.model.label import AZURE_VNET
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr, Prefix
 from korat.core.policy.cluster import Cluster
-from korat.core.render.nft.node import NodeInput, Pool, render
+from korat.core.render.nft.node import NodeInput, Pool, render, render_slow
 from korat.core.render.nft.ruleset import Ruleset
-from korat.core.table.compile import compile_node
+from korat.core.table.compile import compile_node, local_endpoints, workloads_of
+from korat.core.table.paint import IntricateError
+from korat.core.table.value import NodePolicy
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +44,55 @@ def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[s
     labels = node.metadata.labels if node else {}
     felix, problems = settings(node_name, labels, objects, environ)
     cluster = Cluster.build(objects)
-    policy = compile_node(cluster, node_name)
-    pools = tuple(
-        Pool(Prefix.parse(o.spec.cidr), o.spec.nat_outgoing)
-        for o in objects
-        if isinstance(o, IPPool)
+    local = local_endpoints(cluster, node_name)
+    surroundings = NodeInput(
+        NodePolicy(workloads_of(local), {}),
+        felix,
+        pools=_read(objects, _pools, problems),
+        untouched=_read(objects, _vnet_prefixes, problems),
+        hosts=_read(objects, _node_addresses, problems),
     )
-    hosts = tuple(node_addresses(objects))
-    ruleset = render(NodeInput(policy, felix, pools, vnet_prefixes(resources), hosts))
+    try:
+        ruleset = render(replace(surroundings, policy=compile_node(cluster, node_name)))
+    except IntricateError as error:
+        ruleset = render_slow(surroundings, cluster, local)
+        rule = f"is enforced rule by rule, which is slower: {error}"
+        problems.append(Problem(f"the policy of node {node_name}", "", None, rule))
     return Intent(
         ruleset=ruleset,
-        routes={a: e.interface for e in policy.endpoints for a in e.addresses},
-        endpoints=frozenset(e.key for e in policy.endpoints),
+        routes={addr: each.interface for each in local for addr in each.addresses},
+        endpoints=frozenset(each.key for each in local),
         problems=(*problems, *cluster.problems),
     )
 
 
-def node_addresses(objects: Iterable[Resource]) -> Iterator[Addr]:
-    """The addresses of the cluster's nodes."""
-    for node in objects:
-        if isinstance(node, Node) and node.spec.bgp and node.spec.bgp.ipv4_address:
-            yield Addr.parse_interface(node.spec.bgp.ipv4_address)
+def _read(
+    objects: Iterable[Resource],
+    read: Callable[[Resource], Iterable[T]],
+    problems: list[Problem],
+) -> tuple[T, ...]:
+    """What is read from all objects; one that cannot be read is left out, and named."""
+    found: list[T] = []
+    for each in objects:
+        try:
+            found += read(each)
+        except ValueError as error:
+            problems.append(Problem(each.title, "", None, f"is left out: {error}"))
+    return tuple(found)
 
 
-def vnet_prefixes(resources: Mapping[Key, Resource]) -> tuple[Prefix, ...]:
+def _pools(each: Resource) -> Iterator[Pool]:
+    if isinstance(each, IPPool):
+        yield Pool(Prefix.parse(each.spec.cidr), each.spec.nat_outgoing)
+
+
+def _node_addresses(each: Resource) -> Iterator[Addr]:
+    if isinstance(each, Node) and each.spec.bgp and each.spec.bgp.ipv4_address:
+        yield Addr.parse_interface(each.spec.bgp.ipv4_address)
+
+
+def _vnet_prefixes(each: Resource) -> Iterator[Prefix]:
     """The virtual network's address space, as far as the controller has published it."""
-    cluster = resources.get(INFORMATION)
-    if not isinstance(cluster, ClusterInformation):
-        return ()
-    text = cluster.metadata.annotations.get(AZURE_VNET, "")
-    return tuple(Prefix.parse(part.strip()) for part in text.split(",") if part.strip())
+    if isinstance(each, ClusterInformation) and each.key == INFORMATION:
+        text = each.metadata.annotations.get(AZURE_VNET, "")
+        yield from (Prefix.parse(part.strip()) for part in text.split(",") if part.strip())

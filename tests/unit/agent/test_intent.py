@@ -7,8 +7,14 @@ from korat.core.model.config import (
     IPPool,
     IPPoolSpec,
 )
+from korat.core.model.endpoint import Node, NodeBgp, NodeSpec
 from korat.core.model.label import AZURE_VNET
 from korat.core.model.resource import Metadata
+from korat.core.net.address import Addr
+from korat.core.render.nft.check import check
+from korat.core.render.nft.ruleset import Hook
+from korat.core.render.nft.simulate import Fate, Packet, Simulator
+from policy_world import NODE, allow, pod, policy, who
 
 
 def made(*resources, **environ):
@@ -42,3 +48,48 @@ def test_what_stays_in_the_vnet_keeps_its_address():
     )
     assert "10.10.0.0/16" in made(pool, cluster("10.10.0.0/16")).ruleset.text
     assert "10.10.0.0/16" not in made(pool, cluster("")).ruleset.text
+
+
+def fifty(first):
+    """Ports without neighbours, as many as one rule may name."""
+    return list(range(first, first + 100, 2))
+
+
+def test_policy_too_intricate_for_tables_is_enforced_rule_by_rule():
+    """Sources crossed with destinations: without a bound, 20 kB of policy took 1.6 GB."""
+    crossed = [
+        allow(who(ports=fifty(first)), who(ports=fifty(first)), protocol="TCP")
+        for first in range(1, 3000, 100)
+    ]
+    plain = [allow(None, who(ports=fifty(n)), protocol="TCP") for n in range(1, 3000, 100)]
+    found = intent_of(pod("1", "10.0.0.1/32"), policy("p", ingress=[*crossed, *plain]))
+    check(found.ruleset)
+    (problem,) = found.problems
+    assert "rule by rule" in problem.rule
+    fates = [fate(found.ruleset, port) for port in (1, 2, 2999, 3001)]
+    assert fates == [Fate.ACCEPT, Fate.DROP, Fate.ACCEPT, Fate.DROP]
+    assert found.routes == {Addr.parse("10.0.0.1"): "cali-1"}
+
+
+def intent_of(*resources):
+    return intent({resource.key: resource for resource in resources}, NODE, {})
+
+
+def fate(ruleset, port):
+    far, own = Addr.parse("203.0.113.9"), Addr.parse("10.0.0.1")
+    packet = Packet("eth0", "cali-1", far, own, protocol=6, a=2, b=port)
+    return Simulator(ruleset).run(packet, Hook.FORWARD).fate
+
+
+def test_stored_values_that_cannot_be_read_are_left_out_and_named():
+    node = Node(
+        metadata=Metadata(name="vm2"), spec=NodeSpec(bgp=NodeBgp(ipv4_address="10.10.0.400/24"))
+    )
+    pool = IPPool(metadata=Metadata(name="pods"), spec=IPPoolSpec(cidr="everything"))
+    found = made(node, pool, cluster("10.10.0.0/16, nonsense"))
+    assert {problem.where for problem in found.problems} == {
+        "Node vm2",
+        "IPPool pods",
+        "ClusterInformation default",
+    }
+    assert "iifname" in found.ruleset.text

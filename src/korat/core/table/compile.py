@@ -27,11 +27,15 @@ from korat.core.table.value import DirectionPolicy, LocalEndpoint, NodePolicy, V
 
 
 def compile_node(cluster: Cluster, node: str) -> NodePolicy:
-    """All that a node enforces for its workloads."""
-    local = _local(cluster.endpoints, node)
+    """All that a node enforces for its workloads.
+
+    Raises:
+        IntricateError: a table would have too many pieces.
+    """
+    local = local_endpoints(cluster, node)
     sequences = Sequences(cluster)
     return NodePolicy(
-        tuple(LocalEndpoint(e.key, e.interface, e.addresses, e.spoof_allowed) for e in local),
+        workloads_of(local),
         {
             (family, direction): policy
             for family in Family
@@ -40,10 +44,15 @@ def compile_node(cluster: Cluster, node: str) -> NodePolicy:
     )
 
 
-def _local(endpoints: Iterable[Endpoint], node: str) -> list[Endpoint]:
+def workloads_of(local: Iterable[Endpoint]) -> tuple[LocalEndpoint, ...]:
+    """What of the node's endpoints is needed beside policy."""
+    return tuple(LocalEndpoint(e.key, e.interface, e.addresses, e.spoof_allowed) for e in local)
+
+
+def local_endpoints(cluster: Cluster, node: str) -> list[Endpoint]:
     """A node's endpoints by interface; when two claim one interface, the first by key has it."""
     by_interface: dict[str, Endpoint] = {}
-    for endpoint in endpoints:
+    for endpoint in cluster.endpoints:
         if endpoint.node == node and endpoint.interface:
             by_interface.setdefault(endpoint.interface, endpoint)
     return [by_interface[name] for name in sorted(by_interface)]

@@ -102,6 +102,11 @@ class Grid(Generic[V]):
         for row in self._rows:
             row.put(0, self._last, value)
 
+    def slabs(self, box: Box) -> int:
+        """How many slabs a box reaches into."""
+        starts = self._starts
+        return bisect_right(starts, box.a_last) - bisect_left(starts, box.a_first)
+
     def take(self, box: Box) -> list[Patch[V]]:
         """Remove what is left of a box, whose sides along ``a`` must lie on cuts."""
         low = bisect_left(self._starts, box.a_first)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from korat.core.policy.outcome import Action, Outcome, RuleRef
 from korat.core.policy.rule import RuleAction
-from korat.core.table.grid import Box, Grid, Patch, cuts_of
+from korat.core.table.grid import Box, Grid, Patch, V, cuts_of
 from korat.core.table.lower import OTHER_PROTOCOL, LoweredRule, Plan
 from korat.core.table.value import Cell, Cells, VerdictTable, number_last
 
@@ -15,9 +15,21 @@ Brush = tuple[LoweredRule, tuple[Box, ...]]
 #: What is left of a stage on one plane between two addresses.
 Layer = tuple[Sequence[Brush], RuleRef | None]
 
+#: How often boxes may meet slabs on one plane. Lists of source ports crossed with as many lists of
+#: destination ports reach it, which hardly anybody needs; unbounded they would take all memory.
+MEETINGS_MAX = 20_000
+
+
+class IntricateError(ValueError):
+    """The rules cut a plane into too many pieces; trying them one by one is cheaper."""
+
 
 def paint(plan: Plan, source: int, destination: int) -> VerdictTable:
-    """The table of a plan between two addresses of which this is true."""
+    """The table of a plan between two addresses of which this is true.
+
+    Raises:
+        IntricateError: one of its planes has too many pieces.
+    """
     stages = [
         (
             [
@@ -53,8 +65,8 @@ def table(planes: dict[int, Cells], other: Outcome) -> VerdictTable:
 
 def _plane(layers: Iterable[Layer], last: int) -> Cells:
     layers = list(layers)
-    grid: Grid[Trail] = Grid(
-        last, cuts_of(box for brushes, _ in layers for _, boxes in brushes for box in boxes)
+    grid: Grid[Trail] = _cut(
+        last, [box for brushes, _ in layers for _, boxes in brushes for box in boxes]
     )
     grid.fill(())
     painted: list[Patch[Outcome]] = []
@@ -69,6 +81,14 @@ def _plane(layers: Iterable[Layer], last: int) -> Cells:
             break
         grid.put(passed)
     return grid.cells(painted)
+
+
+def _cut(last: int, boxes: Sequence[Box]) -> Grid[V]:
+    """An empty grid for these boxes."""
+    grid: Grid[V] = Grid(last, cuts_of(boxes))
+    if sum(map(grid.slabs, boxes)) > MEETINGS_MAX:
+        raise IntricateError(f"more than {MEETINGS_MAX} pieces of source and destination ports")
+    return grid
 
 
 def _stage(
@@ -119,7 +139,7 @@ def strictest(tables: Sequence[VerdictTable]) -> VerdictTable:
 
 def _overlay(layers: Sequence[Cell], last: int) -> Cells:
     """Paint cells over each other, the first on top; together they cover the plane."""
-    grid: Grid[None] = Grid(last, cuts_of(Box(*cell[:4]) for cell in layers))
+    grid: Grid[None] = _cut(last, [Box(*cell[:4]) for cell in layers])
     grid.fill(None)
     painted = [
         Patch(slab, first, end, cell.outcome)

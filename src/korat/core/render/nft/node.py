@@ -1,7 +1,8 @@
 """The whole table of one node: hooks, policy and source NAT put together.
 
 For: the agent, which hands the result to ``diff`` and the kernel. ``render`` uses the verdict
-tables; ``render_slow`` makes the same table with the plain sequence in their place, for tests.
+tables; ``render_slow`` makes the same table with the plain sequence in their place, for tests and
+for policy whose tables would be too large.
 """
 
 from collections.abc import Iterable

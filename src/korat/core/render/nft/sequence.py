@@ -2,7 +2,7 @@
 
 The slow, obvious twin of ``policy``: it makes the same chains ``egress`` and ``ingress``, so that
 both can stand behind the same hooks and be compared packet by packet. Its cost grows with the
-number of rules; no node loads it.
+number of rules; a node loads it only when its tables would be too large to make.
 
     egress:  meta nfproto ipv4 iifname vmap @sequence-egress-4 -> stage-HASH
     stage-HASH:  one nftables rule per alternative of each policy rule, in order, goto allow-HASH,
