@@ -44,6 +44,19 @@ def test_a_pod_is_there_as_soon_as_apply_and_probe_say_so(two: Lab) -> None:
     assert "default/late" not in names
 
 
+def test_a_pod_that_moves_is_probed_where_it_moved_to(two: Lab) -> None:
+    """It says that it runs, as its old self, until the kubelet looks at it."""
+    text = pods(("default", "still", "vm1", {}))
+    two.apply(text)
+    for node, port in (("vm2", 81), ("vm1", 82), ("vm1", 83), ("vm2", 84)):
+        two.apply(pods(("default", "mover", node, {}), port=port))
+        assert two.probe("--to", "default/mover", "--from", "default/still") == {
+            ("default/still", "default/mover", "TCP", port): "allowed"
+        }
+    two.delete(pods(("default", "mover", "vm2", {})))
+    two.delete(text)
+
+
 def test_a_deleted_pod_leaves_no_endpoint_address_route_or_connection(two: Lab) -> None:
     two.apply(pods(("default", "brief", "vm2", {})))
     assert two.talks("default/client", "default/brief")

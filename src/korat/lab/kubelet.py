@@ -7,6 +7,7 @@ no longer wanted. It judges by the present state only, so it does not matter how
 
 import contextlib
 import dataclasses
+import os
 import threading
 import time
 import uuid
@@ -26,6 +27,7 @@ from korat.core.model.key import Key
 from korat.core.model.kubernetes.workload import endpoint_of
 from korat.core.model.pod import Pod, PodIp, PodStatus
 from korat.drivers.kernel import namespace
+from korat.drivers.report import NodeReport, publish
 from korat.lab.cni_runtime import Attachment, CniRuntime, Json
 from korat.lab.responder import PodPort, Responder, sctp_works
 from korat.lab.roster import netns_of
@@ -108,13 +110,18 @@ class Kubelet:
     def _follow(self) -> None:
         snapshot = self._store.list(["Pod"])
         pods = {record.key: record for record in snapshot.records}
+        seen = snapshot.revision
         with self._store.watch(snapshot.revision) as watch:
             self._watch = watch
             dirty = True
             while not self._stopping.is_set():
                 if dirty:
                     dirty = not self._reconcile(pods)
+                self._report(seen)
                 for event in self._heard(watch, _RETRY_S if dirty else _POLL_S):
+                    seen = event.revision
+                    if event.key.kind != "Pod":
+                        continue
                     dirty = True
                     if event.record is None:
                         pods.pop(event.key, None)
@@ -122,7 +129,7 @@ class Kubelet:
                         pods[event.key] = event.record
 
     def _heard(self, watch: Watch, timeout_s: float) -> list[Event]:
-        """What happened to pods: once something does, all that follows within a moment.
+        """What happened: once something does, all that follows within a moment.
 
         A manifest is written object by object; who sees all of it places the pods the same way
         every time.
@@ -134,7 +141,12 @@ class Kubelet:
             if not more:
                 break
             heard += more
-        return [event for event in heard if event.key.kind == "Pod"]
+        return heard
+
+    def _report(self, revision: int) -> None:
+        """Say how far the pods have been looked at: a probe waits for it."""
+        self._paths.kubelet.mkdir(parents=True, exist_ok=True)
+        publish(self._paths.kubelet, NodeReport("kubelet", os.getpid(), revision))
 
     def _reconcile(self, records: Mapping[Key, Record]) -> bool:
         """One pass; True when nothing is left to be tried again."""

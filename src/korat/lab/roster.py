@@ -175,9 +175,15 @@ def _is_address(text: str) -> bool:
 
 
 def behind(state: LabState, paths: LabPaths, revision: int) -> list[str]:
-    """The nodes that do not enforce this revision of the store yet."""
-    reports = ((vm.name, latest(paths.node(vm.name))) for vm in state.vms)
-    return [name for name, report in reports if report is None or report.revision < revision]
+    """Who is not as far as this revision of the store.
+
+    Nodes that do not enforce it yet, and the kubelet role, which may have to start a pod anew that
+    still says it runs.
+    """
+    places = {f"node {vm.name}": paths.node(vm.name) for vm in state.vms}
+    places["the kubelet"] = paths.kubelet
+    reports = ((who, latest(place)) for who, place in places.items())
+    return [who for who, report in reports if report is None or report.revision < revision]
 
 
 def settle(state: LabState, paths: LabPaths, store: Store) -> None:
@@ -195,7 +201,7 @@ def settle(state: LabState, paths: LabPaths, store: Store) -> None:
         if not waiting and not late:
             return
         if time.monotonic() > deadline:
-            who = f"node {late[0]}" if late else f"pod {waiting[0].name}"
+            who = late[0] if late else f"pod {waiting[0].name}"
             raise Unavailable(
                 f"{who} is not up to date after {_SETTLE_S:.0f} s", f"see {paths.log}"
             )

@@ -116,6 +116,11 @@ class LabPaths:
         """One node's run directory: the agent's socket, CNI files, host-local addresses."""
         return self.root / "nodes" / vm
 
+    @property
+    def kubelet(self) -> Path:
+        """Where the kubelet role reports how far it is, as a node's agent does in its own."""
+        return self.root / "kubelet"
+
     def namespace(self, what: str) -> str:
         """The name of one of the lab's network namespaces."""
         return f"korat-{self.name}-{what}"
