@@ -64,6 +64,22 @@ def test_everything_korat_needs_is_there(nft):
         nft.list_json("inet korat-probe")
 
 
+class Poorer(Nft):
+    """An nft whose kernel lacks logging and source NAT."""
+
+    def _has(self, feature):
+        return feature not in {Feature.LOG, Feature.FULLY_RANDOM} and super()._has(feature)
+
+
+def test_a_missing_feature_is_one_sentence_with_the_remedy(nft):
+    nft.require()
+    with (
+        Poorer() as poorer,
+        pytest.raises(Unsupported, match="nftables here cannot do: log, fully random; korat needs"),
+    ):
+        poorer.require()
+
+
 def test_a_transaction_is_all_or_nothing(nft):
     nft.apply(Ruleset().text)
     with pytest.raises(Conflict, match="in line 2: add rule inet korat nowhere accept"):

@@ -24,8 +24,9 @@ class NodeKernel:
         """Let the node forward, which it must do for its workloads.
 
         Raises:
-            Unsupported: not root.
+            Unsupported: not root, or nftables cannot do what korat needs.
         """
+        self._nft.require()
         sysctl.write(_FORWARDING)
 
     def apply(self, transaction: str) -> None:

@@ -44,14 +44,9 @@ def _missing() -> list[Problem]:
 
 
 def _try_nft() -> list[Problem]:
-    """The statements korat's tables are made of, loaded in a namespace of their own."""
     try:
         with Nft() as nft:
-            nft.apply(
-                "table inet korat { map m { type ipv4_addr : verdict; flags interval; }\n"
-                "chain c { type filter hook forward priority 0; ct state established accept\n"
-                "ip saddr vmap @m\n}\n}\n"
-            )
+            nft.require()
     except Unsupported as error:
         return [Problem("", "nftables", None, str(error))]
     return []

@@ -105,6 +105,18 @@ class Nft:
         """Which features nft and the kernel have here, tried in dry runs that change nothing."""
         return frozenset(feature for feature in Feature if self._has(feature))
 
+    def require(self) -> None:
+        """Refuse to begin with an nft or a kernel that could not load korat's table.
+
+        Raises:
+            Unsupported: with all that is missing.
+        """
+        missing = [f for f in Feature if f not in self.features()]
+        if missing:
+            words = ", ".join(f.name.lower().replace("_", " ") for f in missing)
+            remedy = "korat needs nftables 1.0.6 or newer and a kernel with its modules"
+            raise Unsupported(f"nftables here cannot do: {words}", remedy)
+
     def _has(self, feature: Feature) -> bool:
         table = "inet korat-probe"
         base = "{ type filter hook forward priority 0; }"
