@@ -111,6 +111,29 @@ def test_others_changes_are_heard_and_ones_own_are_not(node: str):
         monitor.close()
 
 
+def test_what_a_flood_of_messages_hid_is_taken_for_a_change(node: str, monkeypatch):
+    """Else a table that went in a flood (nft flush ruleset) would stay away, and workloads open."""
+    monkeypatch.setattr("korat.drivers.kernel.monitor._QUEUE_BYTES", 4096)
+    heard = threading.Semaphore(0)
+    held = threading.Event()
+
+    def on_link() -> None:
+        held.wait(WAIT_S)  # the monitor is busy while the flood comes
+
+    theirs(node, "add table inet korat")
+    theirs(node, "add table inet other")
+    monitor = namespace.run_in(node, lambda: Monitor("korat", on_link, heard.release))
+    try:
+        namespace.run_in(node, lambda: add_pair("calid"))
+        chains = "".join(f"add chain inet other c{number}\n" for number in range(2000))
+        namespace.run_in(node, lambda: load(f"{chains}delete table inet korat\n"))
+        held.set()
+        assert heard.acquire(timeout=WAIT_S)
+    finally:
+        held.set()
+        monitor.close()
+
+
 def load(text: str) -> None:
     with Nft() as nft:
         nft.apply(text)

@@ -11,6 +11,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +25,13 @@ _NFTA_TABLE, _NFTA_GEN_PROC_PID = 1, 2
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _NFGEN_BYTES = 4
-_BUFFER_BYTES = 1 << 20
+_READ_BYTES = 1 << 20
+#: Room for what a large load or flush tells at once; used up only while nobody listens.
+_QUEUE_BYTES = 32 << 20
+#: Not in Python's socket module; unlike SO_RCVBUF it is not held to net.core.rmem_max.
+_SO_RCVBUFFORCE = 33
+#: A load of our own that overran the queue must not make us load for ever.
+_OVERRUN_PAUSE_S = 60.0
 
 
 class Monitor:
@@ -38,6 +45,7 @@ class Monitor:
         self._on_link = on_link
         self._on_table = on_table
         self._touched = False
+        self._quiet_until_s = 0.0
         self._links = _subscribe(_NETLINK_ROUTE, _RTNLGRP_LINK)
         self._tables = _subscribe(_NETLINK_NETFILTER, _NFNLGRP_NFTABLES)
         self._bell, self._ring = socket.socketpair()
@@ -63,11 +71,16 @@ class Monitor:
                     key.data()
 
     def _hear_links(self) -> None:
-        if any(kind == _RTM_NEWLINK for kind, _ in _messages(self._links)):
+        data = _received(self._links)
+        if data is None or any(kind == _RTM_NEWLINK for kind, _ in _messages(data)):
             self._on_link()
 
     def _hear_tables(self) -> None:
-        for kind, body in _messages(self._tables):
+        data = _received(self._tables)
+        if data is None:
+            self._overrun()
+            return
+        for kind, body in _messages(data):
             if kind >> 8 != _NFNL_SUBSYS_NFTABLES:
                 continue
             attributes = dict(_attributes(body[_NFGEN_BYTES:]))
@@ -79,6 +92,13 @@ class Monitor:
                 self._on_table()
             self._touched = False
 
+    def _overrun(self) -> None:
+        """Who wrote, and what, is lost: take it for another's change of ours."""
+        self._touched = True  # at the latest, the next that another writes is heard as one
+        if time.monotonic() >= self._quiet_until_s:
+            self._quiet_until_s = time.monotonic() + _OVERRUN_PAUSE_S
+            self._on_table()
+
 
 def _is_ours(writer: int) -> bool:
     """Whether a task is a thread of this process; the kernel reports threads, not processes."""
@@ -87,23 +107,24 @@ def _is_ours(writer: int) -> bool:
 
 def _subscribe(protocol: int, group: int) -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE_BYTES)
     sock.bind((0, 0))
     sock.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
     return sock
 
 
-def _messages(sock: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """The type and body of each message of one datagram.
-
-    When the kernel had to drop messages the loop's periodic refresh still finds what changed.
-    """
+def _received(sock: socket.socket) -> bytes | None:
+    """One datagram; None when the kernel had to drop some."""
     try:
-        data = sock.recv(_BUFFER_BYTES)
+        return sock.recv(_READ_BYTES)
     except OSError as error:
         if error.errno != errno.ENOBUFS:
             raise
-        return
+        return None
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The type and body of each message of one datagram."""
     while len(data) >= _HEADER.size:
         length, kind, *_ = _HEADER.unpack_from(data)
         if length < _HEADER.size:
