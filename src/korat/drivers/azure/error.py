@@ -26,6 +26,10 @@ def translated(what: str) -> Iterator[None]:
         yield
     except AzureError as error:
         raise translate(error, what) from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        # An answer of another shape than ARM's, from a proxy perhaps: it must end no program.
+        said = f"{what}: Azure's answer is not what korat can read: {error}"
+        raise Unavailable(said, "it is asked again") from error
 
 
 def translate(error: AzureError, what: str) -> KoratError:

@@ -59,18 +59,15 @@ class AzureNetwork(CloudNetwork):
             )
         groups = vnet.interface_groups
         with translated(f"cannot list the NICs in {', '.join(groups)}"):
-            raw = [
-                nic.as_dict() for group in groups for nic in client.network_interfaces.list(group)
-            ]
-        table = self._read_table()
-        return Network(
-            vnet.id,
-            vnet.location,
-            vnet.prefixes,
-            vnet.subnets,
-            tuple(decode.interface(nic) for nic in raw),
-            decode.table(table) if table is not None else None,
-        )
+            interfaces = tuple(
+                decode.interface(nic.as_dict())
+                for group in groups
+                for nic in client.network_interfaces.list(group)
+            )
+        raw = self._read_table()
+        with translated(f"cannot read route table {config.table}"):
+            table = decode.table(raw) if raw is not None else None
+        return Network(vnet.id, vnet.location, vnet.prefixes, vnet.subnets, interfaces, table)
 
     @override
     def apply(self, steps: Sequence[Step]) -> None:

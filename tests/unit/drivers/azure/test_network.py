@@ -1,5 +1,8 @@
 """The driver against the lab's ARM: what it reads, what its writes leave alone, what it says."""
 
+import copy
+import dataclasses
+
 import pytest
 from azure.core.exceptions import ServiceRequestError
 
@@ -77,6 +80,41 @@ def test_the_configurations_identity_is_let_in(site: Site):
     """By managed identity: the token comes from the lab's identity endpoint."""
     with connect(site.config) as client, client._config.credential:
         assert AzureNetwork(client, site.config).read().location == LOCATION
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "properties"),
+    [
+        ("networkInterfaces", "vm1-nic", {"ipConfigurations": 7}),
+        (
+            "networkInterfaces",
+            "vm1-nic",
+            {"ipConfigurations": [{"properties": {"privateIPAddress": "nonsense"}}]},
+        ),
+        ("routeTables", "korat-routes", {"routes": [{"name": None}]}),
+        ("virtualNetworks", "vnet", {"subnets": [{"id": None}]}),
+    ],
+)
+def test_an_answer_of_another_shape_ends_no_program(
+    site: Site, cloud: AzureNetwork, kind: str, name: str, properties: dict[str, object]
+):
+    put_table(site)
+    answer = site.server.arm.answer
+
+    def nonsense(request):
+        given = answer(request)
+        body = copy.deepcopy(given.body)
+        for each in body.get("value", [body]) if request.method == "GET" else ():
+            if each.get("name") == name and kind in each.get("id", ""):
+                each["properties"] |= properties
+        return dataclasses.replace(given, body=body)
+
+    site.server.arm.answer = nonsense
+    try:
+        with pytest.raises(Unavailable, match="not what korat can read"):
+            cloud.read()
+    finally:
+        site.server.arm.answer = answer
 
 
 def test_a_table_that_is_not_there_is_none(cloud: AzureNetwork):
