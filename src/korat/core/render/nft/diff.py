@@ -1,4 +1,4 @@
-"""What must change in the kernel to turn one ruleset into another: one small transaction.
+"""What must change in the kernel to turn one ruleset into another: small transactions.
 
 For: the node's apply step. The result depends on the two states only. Not for: repairing a table
 that someone else changed; there ``Ruleset.text`` replaces the whole table.
@@ -7,14 +7,22 @@ The order within the transaction is what the kernel asks for: a thing exists bef
 refers to it, and nothing refers to a thing when it goes.
 
 1. declare new chains, sets and maps, all still empty
-2. flush changed and removed chains, delete elements that go or change: all old references are gone
+2. flush changed and removed chains, delete elements that go or change (or flush their lookup): all
+   old references are gone
 3. delete chains, sets and maps that only change their nature, and declare them anew
 4. add elements, then rules
 5. delete what is no longer there
+
+A packet that is on its way while the kernel commits sees the rules of before and the elements of
+after. An element that leads it to a chain of the same transaction finds that chain still empty, and
+an empty chain returns, which for policy is an allow; a map that was emptied sends it on to the
+default. So the node goes by ``stages``: new things first, unreachable; then the switch; then the
+old ones go, when no packet is left in them.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from korat.core.render.nft.ruleset import (
     TABLE,
@@ -42,6 +50,24 @@ def diff(old: Ruleset | None, new: Ruleset) -> str:
         return new.text
     lines = list(_Plan.of(old, new).lines())
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def stages(old: Ruleset | None, new: Ruleset) -> tuple[str, ...]:
+    """The transactions from ``old`` to ``new``, one after the other; none when they are equal.
+
+    At no time is any packet judged by anything but a whole way of before or of after.
+    """
+    if old is None:
+        return (new.text,)
+    grown = _joined(new, old)
+    shrinking = _joined(old, new)
+    steps = (diff(old, grown), diff(grown, shrinking), diff(shrinking, new))
+    return tuple(step for step in steps if step)
+
+
+def _joined(more: Ruleset, first: Ruleset) -> Ruleset:
+    """The first ruleset with what only the other one has."""
+    return Ruleset({**more.lookups, **first.lookups}, {**more.chains, **first.chains})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +123,7 @@ class _Plan:
 
     def _delete(self, chains: Iterable[str], lookups: Iterable[str]) -> Iterator[str]:
         for name in lookups:
-            noun = "map" if isinstance(self.old.lookups[name], VerdictMap) else "set"
-            yield f"delete {noun} {TABLE} {name}"
+            yield f"delete {_noun(self.old.lookups[name])} {TABLE} {name}"
         yield from (f"delete chain {TABLE} {name}" for name in chains)
 
     def _shrink(self, dead: Iterable[str]) -> Iterator[str]:
@@ -108,7 +133,10 @@ class _Plan:
             if isinstance(lookup, VerdictMap) and lookup.elements:
                 yield f"flush map {TABLE} {name}"
         for name, before, after in self._kept():
-            yield from delete_elements(name, before, _only_in(before, after))
+            if _refilled(before, after):
+                yield f"flush {_noun(before)} {TABLE} {name}"
+            else:
+                yield from delete_elements(name, before, _only_in(before, after))
 
     def _grow(self) -> Iterator[str]:
         fresh = (self.new.lookups.keys() - self.old.lookups.keys()) | self.renewed_lookups
@@ -119,7 +147,8 @@ class _Plan:
                 yield from add_elements(name, lookup, lookup.elements)
             else:
                 before, after = kept[name]
-                yield from add_elements(name, after, _only_in(after, before))
+                added = after.elements if _refilled(before, after) else _only_in(after, before)
+                yield from add_elements(name, after, added)
 
     def _kept(self) -> Iterator[tuple[str, Lookup, Lookup]]:
         """Sets and maps on both sides whose elements differ."""
@@ -127,6 +156,19 @@ class _Plan:
             before, after = self.old.lookups[name], self.new.lookups[name]
             if name not in self.renewed_lookups and before.elements is not after.elements:
                 yield name, before, after
+
+
+def _noun(lookup: Lookup) -> str:
+    return "map" if isinstance(lookup, VerdictMap) else "set"
+
+
+def _refilled(before: Lookup, after: Lookup) -> bool:
+    """Whether an interval lookup is flushed and filled anew instead of losing elements.
+
+    libnftables 1.0.6 looks through the whole lookup for every interval that is deleted: 1,000 out
+    of 5,000 take it 39 s, and filling all 5,000 anew 0.1 s.
+    """
+    return before.interval and len(list(islice(_only_in(before, after), 2))) > 1
 
 
 def _nature(lookup: Lookup) -> tuple[object, ...]:
