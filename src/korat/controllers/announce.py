@@ -1,36 +1,39 @@
-"""Tells the node agents the VNet's address space, through the store.
+"""Tells the cluster the VNet's address space and its subnets, through the store.
 
-Agents masquerade what leaves the VNet and nothing else; only Azure knows what the VNet is.
+Agents masquerade what leaves the VNet and nothing else, and a pool over a subnet is refused; only
+Azure knows where they are.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from korat import __version__
 from korat.core.errors import Conflict, NotFound
 from korat.core.model.builtin import INFORMATION
-from korat.core.model.label import AZURE_VNET
+from korat.core.model.label import AZURE_SUBNETS, AZURE_VNET
 from korat.core.net.address import Prefix
+from korat.core.route.network import Network
 from korat.drivers.store.client import Client, initialize
 from korat.ports import Record, Store
 
 _TRIES = 5
 
 
-def announce_vnet(store: Store, prefixes: Iterable[Prefix]) -> bool:
-    """Write the prefixes where agents read them; whether that changed anything.
+def announce_vnet(store: Store, network: Network) -> bool:
+    """Write the prefixes where the cluster reads them; whether that changed anything.
 
     Raises:
         Conflict: others wrote the object at the same time, again and again.
     """
-    text = ",".join(map(str, prefixes))
+    subnets = (prefix for subnet in network.subnets for prefix in subnet.prefixes)
+    wanted = {AZURE_VNET: _text(network.prefixes), AZURE_SUBNETS: _text(subnets)}
     for _ in range(_TRIES):
         record = _information(store)
         if record is None:
             initialize(Client(store), __version__)
             continue
-        value = _annotated(record.value, text)
+        value = _annotated(record.value, wanted)
         if value is None:
             return False
         try:
@@ -46,12 +49,16 @@ def _information(store: Store) -> Record | None:
     return next((record for record in records if record.key == INFORMATION), None)
 
 
-def _annotated(value: bytes, text: str) -> bytes | None:
-    """The object with the annotation, everything else as it was; None when it has it already."""
+def _text(prefixes: Iterable[Prefix]) -> str:
+    return ",".join(map(str, prefixes))
+
+
+def _annotated(value: bytes, wanted: Mapping[str, str]) -> bytes | None:
+    """The object with the annotations, everything else as it was; None when it has them already."""
     raw = msgspec.json.decode(value, type=dict[str, object])
     metadata = msgspec.convert(raw.get("metadata") or {}, dict[str, object])
     annotations = msgspec.convert(metadata.get("annotations") or {}, dict[str, str])
-    if annotations.get(AZURE_VNET) == text:
+    if wanted.items() <= annotations.items():
         return None
-    metadata["annotations"] = {**annotations, AZURE_VNET: text}
+    metadata["annotations"] = {**annotations, **wanted}
     return msgspec.json.encode({**raw, "metadata": metadata})

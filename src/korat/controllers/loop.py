@@ -116,7 +116,7 @@ class RouteController:
             self._cloud.apply(look.plan.steps)
             for step in look.plan.steps:
                 log.info("applied", step=str(step))
-        if announce_vnet(self._store, look.network.prefixes):
+        if announce_vnet(self._store, look.network):
             log.info("announced the VNet", prefixes=[str(p) for p in look.network.prefixes])
         return self._settings.period_s if self._confirm(look) else EFFECT_POLL_S
 

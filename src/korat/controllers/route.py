@@ -52,7 +52,7 @@ def apply_once(store: Store, cloud: CloudNetwork, settings: UdrSettings) -> UdrP
         raise Invalid(look.plan.problems, "nothing was changed")
     if not look.plan.empty:
         cloud.apply(look.plan.steps)
-    announce_vnet(store, look.network.prefixes)
+    announce_vnet(store, look.network)
     return look.plan
 
 

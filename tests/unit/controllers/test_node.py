@@ -11,13 +11,18 @@ from korat.core.errors import Conflict, Invalid
 from korat.core.model.codec import dump
 from korat.core.model.endpoint import Node, NodeAddress, NodeBgp, NodeSpec
 from korat.core.model.key import Key
-from korat.core.model.label import AZURE_VNET
+from korat.core.model.label import AZURE_SUBNETS, AZURE_VNET
 from korat.core.model.resource import Metadata
 from korat.core.net.address import Prefix
+from korat.core.route.network import Network, Subnet
 from korat.drivers.store.memory import MemoryStore
 from korat.ports import Record
 
 VNET = (Prefix.parse("10.10.0.0/16"), Prefix.parse("fd00::/48"))
+NETWORK = Network(
+    "id", "westeurope", VNET, (Subnet("s", "nodes", (Prefix.parse("10.10.0.0/24"),)),)
+)
+SMALLER = Network("id", "westeurope", VNET[:1])
 INFORMATION = Key("ClusterInformation", "", "default")
 
 
@@ -53,17 +58,20 @@ def test_the_vnet_is_announced_once_and_nothing_else_changes():
         "spec": {"y": 2},
     }
     store.create(INFORMATION, json.dumps(value).encode())
-    assert announce_vnet(store, VNET)
+    assert announce_vnet(store, NETWORK)
     after = json.loads(_information(store).value)
-    assert after["metadata"].pop("annotations") == {AZURE_VNET: "10.10.0.0/16,fd00::/48"}
+    assert after["metadata"].pop("annotations") == {
+        AZURE_VNET: "10.10.0.0/16,fd00::/48",
+        AZURE_SUBNETS: "10.10.0.0/24",
+    }
     assert after == value
-    assert not announce_vnet(store, VNET)
-    assert announce_vnet(store, VNET[:1])
+    assert not announce_vnet(store, NETWORK)
+    assert announce_vnet(store, SMALLER)
 
 
 def test_an_empty_store_gets_its_cluster_information():
     store = MemoryStore()
-    assert announce_vnet(store, VNET)
+    assert announce_vnet(store, NETWORK)
     assert json.loads(_information(store).value)["spec"]["clusterGUID"]
 
 
@@ -82,10 +90,10 @@ class Contended(MemoryStore):
 @pytest.mark.parametrize(("times", "wins"), [(3, True), (99, False)])
 def test_a_lost_race_is_run_again_but_not_for_ever(times: int, *, wins: bool):
     store = Contended()
-    announce_vnet(store, VNET)
+    announce_vnet(store, NETWORK)
     store.times = times
     if wins:
-        assert announce_vnet(store, VNET[:1])
+        assert announce_vnet(store, SMALLER)
     else:
         with pytest.raises(Conflict, match="others keep writing it"):
-            announce_vnet(store, VNET[:1])
+            announce_vnet(store, SMALLER)

@@ -31,3 +31,5 @@ KUBERNETES = "k8s"
 #: On ClusterInformation ``default``: the prefixes of Azure's virtual network, separated by commas.
 #: The route controller writes them, agents do not masquerade packets to them.
 AZURE_VNET = "korat/azure-vnet"
+#: There too: the prefixes of its subnets, where Azure gives addresses to network interfaces.
+AZURE_SUBNETS = "korat/azure-subnets"

@@ -4,8 +4,10 @@ import pytest
 
 from korat.core.errors import Invalid
 from korat.core.model import builtin
+from korat.core.model.config import ClusterInformation
 from korat.core.model.kind import KINDS
 from korat.core.model.kubernetes import decode_any, namespace_profile
+from korat.core.model.label import AZURE_SUBNETS
 from korat.core.model.pod import Pod
 from korat.core.model.resource import Metadata
 from korat.core.model.validate import against, deletable, on_azure, validate
@@ -49,6 +51,25 @@ def test_pools_may_not_overlap():
     assert against(pool(), others) == []
     (problem,) = against(pool("10.0.0.0/8"), others)
     assert problem.rule == "overlaps 10.1.0.0/16 of IPPool b"
+
+
+@pytest.mark.parametrize(
+    ("cidr", "disabled", "refused"),
+    [
+        ("10.10.0.0/20", False, True),
+        ("10.10.0.128/25", False, True),
+        ("10.10.128.0/17", False, False),
+        ("10.10.0.0/20", True, False),
+    ],
+)
+def test_a_pool_may_not_lie_over_an_azure_subnet(cidr, disabled, refused):
+    """A disabled pool gives no address out; it only says what is not masqueraded."""
+    annotations = {AZURE_SUBNETS: "10.10.0.0/24,fd00::/64"}
+    cluster = ClusterInformation(metadata=Metadata(name="default", annotations=annotations))
+    found = against(pool(cidr, disabled=disabled), [cluster])
+    assert fields(found) == (["spec.cidr"] if refused else [])
+    if refused:
+        assert "overlaps the subnet 10.10.0.0/24 of the virtual network" in found[0].rule
 
 
 @pytest.mark.parametrize(

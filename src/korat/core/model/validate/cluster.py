@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from korat.core.errors import Problem
 from korat.core.model import builtin
 from korat.core.model.config import IPPool
-from korat.core.model.label import NAMESPACE_PROFILE_PREFIX
+from korat.core.model.label import AZURE_SUBNETS, NAMESPACE_PROFILE_PREFIX
 from korat.core.model.pod import Pod
 from korat.core.model.policy import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from korat.core.model.resource import Resource
@@ -96,6 +96,28 @@ def _pool(faults: Faults, pool: IPPool, existing: Iterable[Resource]) -> None:
         if cidr and theirs and cidr.overlaps(theirs):
             rule = f"overlaps {theirs} of {other.title}"
             faults.add("spec.cidr", pool.spec.cidr, rule)
+    if cidr and not pool.spec.disabled:
+        _no_subnet(faults, cidr, existing)
+
+
+def _no_subnet(faults: Faults, cidr: Prefix, existing: Iterable[Resource]) -> None:
+    """Where Azure gives addresses to network interfaces, a pool would give them out again."""
+    for subnet in _azure_subnets(existing):
+        if cidr.overlaps(subnet):
+            rule = (
+                f"overlaps the subnet {subnet} of the virtual network, where Azure gives addresses "
+                "to network interfaces; choose a range outside its subnets"
+            )
+            faults.add("spec.cidr", str(cidr), rule)
+
+
+def _azure_subnets(existing: Iterable[Resource]) -> list[Prefix]:
+    """The subnets as the route controller has told them; none before it has."""
+    for other in existing:
+        if other.key == builtin.INFORMATION:
+            text = other.metadata.annotations.get(AZURE_SUBNETS, "")
+            return [Prefix.parse(part) for part in text.split(",") if part]
+    return []
 
 
 def _unchanged(faults: Faults, pool: IPPool, own: IPPool) -> None:
