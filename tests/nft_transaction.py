@@ -23,10 +23,22 @@ class Table:
         """Every name that a rule or element refers to: chains plain, sets with an ``@``."""
         texts = [rule for _, rules in self.chains.values() for rule in rules]
         texts += [text for _, elements in self.lookups.values() for text in elements.values()]
-        text = "\n".join(texts)
-        return set(re.findall(r"(?:goto|jump) (\S+?)(?=[\s,}]|$)", text)) | set(
-            re.findall(r"@[\w-]+", text)
-        )
+        return _named(texts)
+
+    def names(self):
+        """Every name that is there, as ``references`` writes them."""
+        return {*self.chains, *(f"@{name}" for name in self.lookups)}
+
+    def reached(self, bases):
+        """Every name that a packet can come to from these chains."""
+        found, fresh = set(), set(bases)
+        while fresh:
+            found |= fresh
+            texts = [rule for name in fresh & self.chains.keys() for rule in self.chains[name][1]]
+            for name in (each[1:] for each in fresh if each.startswith("@")):
+                texts += self.lookups[name][1].values()
+            fresh = _named(texts) - found
+        return found
 
     def need(self, text):
         """Refuse text that refers to what is not there."""
@@ -100,6 +112,13 @@ class Table:
         for key, _ in _elements(text):
             _expect(key in self.lookups[name][1], f"{key} is not in {name}")
             del self.lookups[name][1][key]
+
+
+def _named(texts):
+    text = "\n".join(texts)
+    return set(re.findall(r"(?:goto|jump) (\S+?)(?=[\s,}]|$)", text)) | set(
+        re.findall(r"@[\w-]+", text)
+    )
 
 
 def _elements(text):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from korat.core.errors import Conflict, NotFound, Unsupported
-from korat.core.render.nft.diff import diff
+from korat.core.render.nft.diff import diff, stages
 from korat.core.render.nft.ruleset import Ruleset
 from korat.drivers.kernel import namespace
 from korat.drivers.kernel.nft import Feature, Nft
@@ -53,6 +53,16 @@ def order_of_rules(nft):
 def test_a_diff_leaves_the_kernel_as_a_fresh_load_does(nft, old, new):
     nft.apply(old.text)
     nft.apply(diff(old, new))
+    found = contents(nft), order_of_rules(nft)
+    nft.apply(new.text)
+    assert found == (contents(nft), order_of_rules(nft))
+
+
+@given(rulesets(), rulesets())
+def test_the_stages_of_a_change_leave_the_same(nft, old, new):
+    nft.apply(old.text)
+    for stage in stages(old, new):
+        nft.apply(stage)
     found = contents(nft), order_of_rules(nft)
     nft.apply(new.text)
     assert found == (contents(nft), order_of_rules(nft))

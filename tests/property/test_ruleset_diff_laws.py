@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from korat.core.render.nft.check import check
-from korat.core.render.nft.diff import diff
+from korat.core.render.nft.diff import diff, stages
 from korat.core.render.nft.ruleset import Ruleset, VerdictMap
 from korat.core.render.nft.statement import DROP, Type
 from nft_transaction import Table
@@ -24,11 +24,29 @@ def test_a_diff_leads_from_any_table_to_any_other(old, new):
     assert table == wanted
 
 
+@given(rulesets(), rulesets())
+def test_the_stages_lead_there_and_nothing_is_new_or_gone_where_packets_are(old, new):
+    """A packet under way sees either side of a commit: what it can reach must be on both."""
+    table, wanted = Table(), Table()
+    table.apply(old.text)
+    wanted.apply(new.text)
+    lasting = {n for n in old.chains.keys() & new.chains.keys() if old.chains[n].base}
+    for stage in stages(old, new):
+        before, held = table.reached(lasting), table.names()
+        table.apply(stage)
+        if not stage.startswith("add table"):
+            assert table.reached(lasting) <= held
+            assert before <= table.names()
+    assert table == wanted
+
+
 @given(rulesets())
 def test_a_diff_of_equals_is_empty_and_of_the_unknown_is_everything(ruleset):
     again = Ruleset(dict(ruleset.lookups), dict(ruleset.chains))
     assert diff(ruleset, again) == ""
     assert diff(None, ruleset) == ruleset.text
+    assert stages(ruleset, again) == ()
+    assert stages(None, ruleset) == (ruleset.text,)
 
 
 @given(st.sets(st.integers(0, 50)), st.integers(0, 50))

@@ -20,7 +20,7 @@ from korat.core.model import codec
 from korat.core.model.key import Key
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr
-from korat.core.render.nft.diff import diff
+from korat.core.render.nft.diff import stages
 from korat.core.render.nft.ruleset import Ruleset
 from korat.ports import Record
 
@@ -149,8 +149,8 @@ class NodeLoop:
     def _apply(self) -> None:
         begun = time.perf_counter()
         wanted = intent(self._resources, self._node_name, self._environ)
-        transaction = diff(self._in_kernel, wanted.ruleset)
-        if transaction:
+        transactions = stages(self._in_kernel, wanted.ruleset)
+        for transaction in transactions:
             self._kernel.apply(transaction)
         self._in_kernel = wanted.ruleset
         # Routes of workloads that went while the agent was away are found in the kernel alone.
@@ -160,7 +160,7 @@ class NodeLoop:
         self._addresses = frozenset(wanted.routes)
         self._tell_problems(wanted)
         took_ms = round((time.perf_counter() - begun) * 1000, 1)
-        log.debug("applied", revision=self._revision, ms=took_ms, bytes=len(transaction))
+        log.debug("applied", revision=self._revision, ms=took_ms, bytes=sum(map(len, transactions)))
         with self._changed:
             self._applied_revision = self._revision
             self._changed.notify_all()

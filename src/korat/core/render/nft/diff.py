@@ -55,9 +55,14 @@ def diff(old: Ruleset | None, new: Ruleset) -> str:
 def stages(old: Ruleset | None, new: Ruleset) -> tuple[str, ...]:
     """The transactions from ``old`` to ``new``, one after the other; none when they are equal.
 
-    At no time is any packet judged by anything but a whole way of before or of after.
+    No packet meets a chain or map that is empty because it is still, or already, in the making.
+    Things that change their nature under one name cannot be there twice; they load the whole table,
+    which is a new one to every packet.
     """
     if old is None:
+        return (new.text,)
+    plan = _Plan.of(old, new)
+    if plan.renewed_lookups or plan.renewed_chains:
         return (new.text,)
     grown = _joined(new, old)
     shrinking = _joined(old, new)
