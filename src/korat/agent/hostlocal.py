@@ -22,6 +22,8 @@ DATA_DIR = "/var/lib/cni/networks"
 _TYPE = "host-local"
 _LAST = "last_reserved_ip."
 _LOCK = "lock"
+#: Whoever may open the lock, even to read, may hold it, and no pod would start or end any more.
+_LOCK_MODE = 0o600
 
 
 class Reservations:
@@ -71,10 +73,11 @@ class Reservations:
     def _locked(self) -> Iterator[None]:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _LOCK_MODE)
         except OSError as error:
             raise Unavailable(f"{self._folder} cannot be used: {error.strerror}") from error
         try:
+            os.fchmod(fd, _LOCK_MODE)
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         except OSError as error:
@@ -91,7 +94,7 @@ class Reservations:
                 if addr is not None:
                     held[addr] = _owner(Path(entry.path))
                 elif entry.name.startswith(_LAST) and entry.name[len(_LAST) :].isdecimal():
-                    recent = _address(Path(entry.path).read_text().strip())
+                    recent = _address(Path(entry.path).read_text(errors="replace").strip())
                     if recent is not None:
                         last[int(entry.name[len(_LAST) :])] = recent
         return State(held, last)

@@ -28,6 +28,22 @@ def test_files_are_host_locals_own(tmp_path):
     assert (tmp_path / "net" / "last_reserved_ip.0").read_bytes() == b"10.0.0.2"
 
 
+def test_nobody_else_may_hold_the_lock(tmp_path):
+    """flock asks for an open file only: who may read it could stop every pod of the node."""
+    lock = tmp_path / "net" / "lock"
+    lock.parent.mkdir()
+    lock.touch(0o644)
+    Reservations("net", str(tmp_path)).assign(SETS, owner(1))
+    assert lock.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_last_address_that_is_no_text_is_passed_over(tmp_path):
+    files = Reservations("net", str(tmp_path))
+    files.assign(SETS, owner(1))
+    (tmp_path / "net" / "last_reserved_ip.0").write_bytes(b"\xff\xfe")
+    assert files.assign(SETS, owner(2)) == (Addr.parse("10.0.0.3"),)
+
+
 def test_asking_again_release_and_the_next_one(tmp_path):
     files = Reservations("net", str(tmp_path))
     first = files.assign(SETS, owner(1))
