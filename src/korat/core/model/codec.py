@@ -29,9 +29,13 @@ def load(key: Key, value: bytes) -> Resource:
     if decoder is None:
         raise Invalid([Problem(str(key), "kind", key.kind, "korat does not know this kind")])
     try:
-        return decoder.decode(value)
+        found = decoder.decode(value)
     except (ValueError, RecursionError) as error:  # msgspec's own, bad UTF-8, endless nesting
         raise Invalid([Problem(str(key), "", None, f"the stored value: {error}")]) from error
+    if found.key != key:
+        # Else a policy that stands in one namespace could speak for another.
+        raise Invalid([Problem(str(key), "metadata.name", str(found.key), "is another object's")])
+    return found
 
 
 def dump(resource: Resource) -> bytes:

@@ -8,7 +8,7 @@ known here at once. What a value may be (a legal name, a CIDR) is not asked here
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -24,6 +24,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 #: What an API server adds to metadata and korat has no use for.
 _DROPPED = frozenset({"managedFields", "selfLink", "deletionGracePeriodSeconds", "clusterName"})
 
+_UNKNOWN = "unknown field"
+
 _INT_FIRST, _INT_LAST = -(2**63), 2**64 - 1
 #: Half of a UTF-16 pair: JSON can spell one, UTF-8 cannot hold it.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -37,6 +39,16 @@ _NAMES: dict[type[inspect.Type], str] = {
     inspect.ListType: "a list",
     inspect.DictType: "a mapping",
     inspect.StructType: "a mapping",
+}
+_EMPTY: dict[type[inspect.Type], Callable[[], object]] = {
+    inspect.StrType: str,
+    inspect.IntType: int,
+    inspect.FloatType: float,
+    inspect.BoolType: bool,
+    inspect.VarTupleType: list,
+    inspect.ListType: list,
+    inspect.DictType: dict,
+    inspect.StructType: dict,
 }
 _SCALARS: dict[type[inspect.Type], tuple[type, ...]] = {
     inspect.StrType: (str,),
@@ -63,8 +75,8 @@ def decode(raw: object, where: str = "") -> Resource:
 def examine(raw: object, where: str = "") -> tuple[Resource | None, list[Problem]]:
     """What ``decode`` would read, and its faults.
 
-    With faults that leave the rest readable (unknown fields, a missing name) the rest is given
-    too, so that its own faults can be told at the same time.
+    The object is given beside its faults, an empty value in the place of each wrong one, so that
+    the faults of the rest can be told at the same time (``others``).
     """
     if not isinstance(raw, Mapping):
         return None, [Problem(where, "", raw, "an object must be a mapping")]
@@ -76,8 +88,6 @@ def examine(raw: object, where: str = "") -> tuple[Resource | None, list[Problem
     cleaned = walk.clean(raw, _INFO[kind.name], "")
     problems += walk.problems
     problems += _identity(cleaned, kind, place)
-    if not walk.readable:
-        return None, problems
     resource, late = _converted(_placed(cleaned, kind), kind.struct, place)
     return resource, problems + late
 
@@ -86,10 +96,32 @@ def examine_part(raw: object, struct: type[S], where: str) -> tuple[S | None, li
     """A value of any struct of the model and its faults, with the same care."""
     walk = _Walk(where)
     cleaned = walk.clean(raw, inspect.type_info(struct), "")
-    if not walk.readable:
-        return None, walk.problems
     value, late = _converted(cleaned, struct, where)
     return value, walk.problems + late
+
+
+def others(known: Iterable[Problem], found: Iterable[Problem]) -> list[Problem]:
+    """The problems found in an object that do not follow from the known ones.
+
+    In an item of a list (a rule, a port) one wrong value may spoil what its neighbours mean, so
+    nothing more is said of that item; elsewhere only of the field itself. An unknown field spoils
+    nothing.
+    """
+    spoiled = tuple(
+        _spoiled(problem.field)
+        for problem in known
+        if problem.field and not problem.rule.startswith(_UNKNOWN)
+    )
+    return [p for p in found if not any(_lies_in(p.field, place) for place in spoiled)]
+
+
+def _spoiled(field: str) -> str:
+    parent = field.rpartition(".")[0]
+    return parent if parent.endswith("]") else field
+
+
+def _lies_in(field: str, place: str) -> bool:
+    return field == place or field.startswith((f"{place}.", f"{place}["))
 
 
 def title(raw: Mapping[str, object], where: str = "") -> str:
@@ -161,20 +193,18 @@ def _meant(hint: str) -> str:
 class _Walk:
     """One walk over a raw value; collects problems and drops nulls and what korat ignores.
 
-    ``readable`` says whether what is left still has the struct's form.
+    What is left always has the struct's form: a wrong part is replaced by an empty one.
     """
 
     def __init__(self, place: str) -> None:
         self._place = place
         self.problems: list[Problem] = []
-        self.readable = True
 
     def clean(self, raw: object, expected: inspect.Type, path: str) -> object:
-        """The value without what is dropped; a part that is wrong is reported and left as is."""
+        """The value without what is dropped; a part that is wrong is reported and emptied."""
         match expected:
             case inspect.AnyType():
-                self._free(raw, path)
-                return raw
+                return self._free(raw, path)
             case inspect.UnionType():
                 return self._union(raw, expected, path)
             case inspect.StructType():
@@ -188,7 +218,6 @@ class _Walk:
 
     def _refuse(self, path: str, value: object, rule: str) -> None:
         """Note a fault; a list or mapping is named and not shown, it may be long."""
-        self.readable = False
         if isinstance(value, Mapping | list | tuple):
             kind = "mapping" if isinstance(value, Mapping) else "list"
             self.problems.append(Problem(self._place, path, None, f"{rule}, not a {kind}"))
@@ -200,20 +229,19 @@ class _Walk:
         if len(choices) == 1:
             return self.clean(raw, choices[0], path)
         if any(_is_scalar(raw, choice) for choice in choices):
-            self._storable(raw, path)
-        else:
-            self._refuse(path, raw, f"must be {' or '.join(_NAMES[type(c)] for c in choices)}")
-        return raw
+            return raw if self._storable(raw, path) else _empty(choices[0])
+        self._refuse(path, raw, f"must be {' or '.join(_NAMES[type(c)] for c in choices)}")
+        return _empty(choices[0])
 
     def _scalar(self, raw: object, expected: inspect.Type, path: str) -> object:
         if not _is_scalar(raw, expected):
             self._refuse(path, raw, f"must be {_NAMES[type(expected)]}")
-        else:
-            self._storable(raw, path)
-        return raw
+            return _empty(expected)
+        return raw if self._storable(raw, path) else _empty(expected)
 
-    def _free(self, raw: object, path: str) -> None:
+    def _free(self, raw: object, path: str) -> object:
         """A part whose form is not known here must at least be JSON."""
+        before = len(self.problems)
         if isinstance(raw, Mapping):
             for key, value in raw.items():
                 if not isinstance(key, str):
@@ -226,9 +254,11 @@ class _Walk:
             self._storable(raw, path)
         else:
             self._refuse(path, str(raw), "is not JSON; put it in quotes")
+        return raw if len(self.problems) == before else None
 
-    def _storable(self, raw: object, path: str) -> None:
-        """A scalar must fit into 64 bits, or a finite number, or Unicode."""
+    def _storable(self, raw: object, path: str) -> bool:
+        """Whether a scalar fits into 64 bits, or is a finite number, or Unicode."""
+        before = len(self.problems)
         match raw:
             case bool():
                 pass
@@ -240,26 +270,31 @@ class _Walk:
                 self._refuse(path, ascii(raw), "is not Unicode")
             case _:
                 pass
+        return len(self.problems) == before
 
     def _sequence(self, raw: object, item: inspect.Type, path: str) -> object:
         if not isinstance(raw, list | tuple):
             self._refuse(path, raw, "must be a list")
-            return raw
+            return []
         return [self.clean(each, item, f"{path}[{i}]") for i, each in enumerate(raw)]
 
     def _mapping(self, raw: object, expected: inspect.DictType, path: str) -> object:
         if not isinstance(raw, Mapping):
             self._refuse(path, raw, "must be a mapping")
-            return raw
+            return {}
         for key in raw:
             if not isinstance(key, str):
                 self._refuse(path, key, "must have strings as keys")
-        return {k: self.clean(v, expected.value_type, f"{path}.{k}") for k, v in raw.items()}
+        return {
+            key: self.clean(value, expected.value_type, f"{path}.{key}")
+            for key, value in raw.items()
+            if isinstance(key, str)
+        }
 
     def _struct(self, raw: object, expected: inspect.StructType, path: str) -> object:
         if not isinstance(raw, Mapping):
             self._refuse(path, raw, "must be a mapping")
-            return raw
+            return {}
         known = {field.encode_name: field.type for field in expected.fields}
         cleaned = {}
         for key, value in raw.items():
@@ -273,8 +308,14 @@ class _Walk:
     def _unknown(self, key: str, here: str, struct: type, known: Iterable[str]) -> None:
         if issubclass(struct, Open) or (struct is Metadata and key in _DROPPED):
             return
-        rule = f"unknown field{_meant(nearest(key, known))}"
+        rule = f"{_UNKNOWN}{_meant(nearest(key, known))}"
         self.problems.append(Problem(self._place, here, None, rule))
+
+
+def _empty(expected: inspect.Type) -> object:
+    """The value that stands for one of this type that was wrong."""
+    make = _EMPTY.get(type(expected))
+    return make() if make else None
 
 
 def _is_scalar(raw: object, expected: inspect.Type) -> bool:

@@ -108,9 +108,41 @@ def test_a_problem_says_where_the_object_stands():
 
 def test_parts_are_read_with_the_same_care():
     assert examine_part({"name": "c"}, Container, "here") == (Container(name="c"), [])
-    value, problems = examine_part({"ports": 5}, Container, "here")
-    assert value is None
+    value, problems = examine_part({"name": "c", "ports": 5}, Container, "here")
+    assert value == Container(name="c"), "the rest, so that its faults can be told too"
     assert [str(problem) for problem in problems] == ["here: ports 5: must be a list"]
+
+
+def test_a_wrong_type_does_not_hide_the_other_faults_but_those_that_follow_from_it():
+    """Of a rule with a wrong protocol nothing can be said about its ports."""
+    spec = {
+        "order": "first",
+        "selector": "a ==",
+        "ingress": [
+            {"action": "Allow", "protocol": ["TCP"], "destination": {"ports": [80]}},
+            {"action": "Alow", "protocol": "TCP", "destination": {"ports": [70000, "80"]}},
+        ],
+    }
+    with pytest.raises(Invalid) as caught:
+        decode_any(obj(apiVersion=V3, metadata={"name": "p"}, spec=spec), "f.yaml")
+    assert [p.field for p in caught.value.problems] == [
+        "spec.order",
+        "spec.ingress[0].protocol",
+        "spec.ingress[1].action",
+        "spec.ingress[1].destination.ports[0]",
+        "spec.selector",
+    ]
+
+
+def test_a_wrong_port_of_a_pod_does_not_hide_another():
+    ports = [{"containerPort": "80"}, {"containerPort": 70000}, {"containerPort": 81}]
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "ports": ports}]}}
+    with pytest.raises(Invalid) as caught:
+        decode_any({"kind": "Pod", "apiVersion": "v1", **pod})
+    assert [p.field for p in caught.value.problems] == [
+        "spec.containers[0].ports[0].containerPort",
+        "spec.containers[0].ports[1].containerPort",
+    ]
 
 
 def test_an_unknown_field_does_not_hide_the_other_faults():

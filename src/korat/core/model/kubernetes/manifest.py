@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from korat.core.errors import Invalid, Problem
-from korat.core.model.decode import decode, examine, examine_part, nearest, title
+from korat.core.model.decode import examine, examine_part, nearest, others, title
 from korat.core.model.default import apply
 from korat.core.model.key import DEFAULT_NAMESPACE
 from korat.core.model.kubernetes.fault import policy_faults
@@ -87,7 +87,8 @@ def _typed(item: object, parent: Mapping[str, object]) -> object:
 
 def _read(raw: Mapping[str, object], where: str) -> list[Resource]:
     version, place = raw.get("apiVersion"), title(raw, where)
-    if isinstance(version, str) and version and not version.startswith(_CALICO):
+    foreign = isinstance(version, str) and version and not version.startswith(_CALICO)
+    if foreign and (raw.get("kind"), version) != ("Pod", "v1"):
         return [_checked(each, [], place) for each in _convert(raw, where)]
     resource, problems = examine(raw, where)
     if resource is None:
@@ -101,8 +102,7 @@ def _checked(resource: Resource, problems: list[Problem], place: str) -> Resourc
     Faults are told of the object as its author named it.
     """
     filled = apply(resource)
-    told = {problem.field for problem in problems}
-    faults = [replace(each, where=place) for each in validate(filled) if each.field not in told]
+    faults = [replace(each, where=place) for each in others(problems, validate(filled))]
     if problems or faults:
         raise Invalid(problems + faults)
     return filled
@@ -127,7 +127,7 @@ def _convert(raw: Mapping[str, object], where: str) -> list[Resource]:
         case ("ServiceAccount", "v1"):
             return [_account(raw, place)]
         case ("Pod", "v1"):
-            return [decode(raw, where)]
+            return [_pod(raw, where)]
         case ("NetworkPolicy", "networking.k8s.io/v1"):
             return [_policy(raw, place)]
         case _:
@@ -157,10 +157,17 @@ def _unsupported(kind: object, version: object, place: str) -> Problem:
     return Problem(place, "kind", kind, rule)
 
 
+def _pod(raw: Mapping[str, object], where: str) -> Resource:
+    pod, problems = examine(raw, where)
+    if pod is None or problems:
+        raise Invalid(problems)
+    return pod
+
+
 def _policy(raw: Mapping[str, object], place: str) -> Resource:
     policy, problems = examine_part(raw, KubePolicy, place)
     if policy is not None:
-        problems += policy_faults(policy, place)
+        problems += others(problems, policy_faults(policy, place))
     if policy is None or problems:
         raise Invalid(problems)
     return to_calico(policy)
@@ -182,7 +189,7 @@ def _metadata(raw: Mapping[str, object], place: str) -> Metadata:
     if own is not None:
         faults = Faults(place)
         metadata(faults, own)
-        problems += faults.found
+        problems += others(problems, faults.found)
     if own is None or problems:
         raise Invalid(problems)
     return own.metadata
