@@ -75,3 +75,10 @@ def test_fields_of_a_newer_calico_are_ignored():
 def test_what_cannot_be_read_is_said(key, value, reason):
     with pytest.raises(Invalid, match=reason):
         load(key, value)
+
+
+def test_an_object_under_anothers_key_is_refused():
+    with pytest.raises(Invalid, match="another object's"):
+        load(Key("NetworkPolicy", "elsewhere", "p"), dump(POLICY))
+    with pytest.raises(Invalid, match="another object's"):
+        load(Key("NetworkPolicy", "n", "q"), dump(POLICY))
