@@ -69,10 +69,9 @@ def up(paths: LabPaths, options: Options, resources: Sequence[Resource], step: S
     begun = time.monotonic()
     _refuse_misplaced(resources, blueprint(options))
     preflight.require()
-    with _alone(paths):
+    with _alone(paths, step):
         _refuse_running(paths)
         _rehearse(resources)
-        step("clearing what an earlier lab left")
         sweep.down(paths)
         with _daemon(paths, options) as process:
             assert process.stdin is not None  # noqa: S101 - Popen promises it for PIPE
@@ -93,20 +92,37 @@ def up(paths: LabPaths, options: Options, resources: Sequence[Resource], step: S
 
 
 @contextlib.contextmanager
-def _alone(paths: LabPaths) -> Iterator[None]:
-    """Only one ``up`` of any lab at a time: they sweep by name."""
+def _alone(paths: LabPaths, step: Step) -> Iterator[None]:
+    """One ``up`` after the other, of any lab.
+
+    Raises:
+        Conflict: another one takes too long.
+    """
     ROOT.mkdir(parents=True, exist_ok=True, mode=0o755)
     descriptor = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise Conflict("another korat lab up is at work", "wait for it to end") from None
-    try:
+        _lock(descriptor, step)
         paths.root.mkdir(parents=True, exist_ok=True, mode=0o755)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, step: Step) -> None:
+    deadline = time.monotonic() + _START_S
+    said = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Conflict("another korat lab up is at work", "wait for it to end") from None
+        else:
+            return
+        if not said:
+            step("waiting for another korat lab up to end")
+            said = True
+        time.sleep(_LOOK_S)
 
 
 def _refuse_running(paths: LabPaths) -> None:

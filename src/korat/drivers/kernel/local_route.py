@@ -4,6 +4,7 @@ Only routes with korat's protocol number are read or touched. Not for making a p
 adds its routes itself; this is what mends them after somebody removed one or the agent was away.
 """
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,18 +45,19 @@ def sync(wanted: Mapping[Addr, str]) -> Synced:
         removed = frozenset(there.keys() - wanted.keys())
         for addr in removed:
             _change(ip, "del", addr, there[addr])
-        for addr, index in present.items():
-            if there.get(addr) != index:
-                _change(ip, "replace", addr, index)
-    return Synced(frozenset(wanted.keys() - present.keys()), removed)
+        changed = [addr for addr, index in present.items() if there.get(addr) != index]
+        gone = {addr for addr in changed if not _change(ip, "replace", addr, present[addr])}
+    return Synced(frozenset(wanted.keys() - present.keys()) | gone, removed)
 
 
-def _change(ip: IPRoute, verb: str, addr: Addr, index: int) -> None:
+def _change(ip: IPRoute, verb: str, addr: Addr, index: int) -> bool:
+    """Add or delete a route; False when its interface went meanwhile, and with it the route."""
     scope = {"scope": _SCOPE_LINK} if addr.family is Family.V4 else {}
     dst = f"{addr}/{addr.family.bits}"
     try:
         ip.route(verb, family=AF[addr.family], dst=dst, oif=index, proto=ROUTE_PROTOCOL, **scope)
     except NetlinkError as error:
-        if verb == "del":
-            return  # it went with its interface meanwhile
+        if verb == "del" or error.code == errno.ENODEV:
+            return False
         raise Unavailable(f"route {dst}: the kernel says: {error.args[-1]}") from error
+    return True
