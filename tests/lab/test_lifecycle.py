@@ -73,6 +73,23 @@ def test_the_next_lab_up_need_not_wait_for_a_killed_one(after_s: float) -> None:
     assert made.leftovers() == []
 
 
+def test_of_two_ups_at_the_same_time_one_wins_and_the_other_says_so() -> None:
+    made = Lab(f"t{os.getpid() % 100000}twice")
+    environ = {**os.environ, "KORAT_LAB": made.name}
+    command = [sys.executable, "-m", "korat", "lab", "up", "--nodes", "1"]
+    try:
+        two = [
+            subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) for _ in "ab"
+        ]
+        said = {process.communicate(timeout=120)[1]: process.returncode for process in two}
+        assert sorted(said.values()) == [0, 1]
+        assert "is up already; its nodes are vm1" in next(t for t, code in said.items() if code)
+        assert made.status()["phase"] == "ready"
+    finally:
+        made.run("lab", "down")
+    assert made.leftovers() == []
+
+
 def test_a_killed_daemon_takes_its_children_along_and_the_next_lab_works() -> None:
     with lab("orphan", nodes=2) as made:
         processes = made.status()["processes"]

@@ -5,8 +5,8 @@ manifests. What fails later takes the whole lab down again, so there is a lab or
 """
 
 import contextlib
-import fcntl
-import os
+import errno
+import socket
 import subprocess
 import sys
 import time
@@ -29,7 +29,6 @@ from korat.lab.state import (
     FAILED,
     FILLING,
     READY,
-    ROOT,
     STARTING,
     LabPaths,
     LabState,
@@ -93,36 +92,35 @@ def up(paths: LabPaths, options: Options, resources: Sequence[Resource], step: S
 
 @contextlib.contextmanager
 def _alone(paths: LabPaths, step: Step) -> Iterator[None]:
-    """One ``up`` after the other, of any lab.
+    """One ``up`` of a lab after the other.
+
+    The lock is a name in the kernel, which goes with its owner and leaves no file behind.
 
     Raises:
         Conflict: another one takes too long.
     """
-    ROOT.mkdir(parents=True, exist_ok=True, mode=0o755)
-    descriptor = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _lock(descriptor, step)
+    with socket.socket(socket.AF_UNIX) as lock:
+        deadline = time.monotonic() + _START_S
+        said = False
+        while not _taken(lock, paths):
+            if time.monotonic() > deadline:
+                raise Conflict(f"another korat lab up of {paths.name} is at work", "wait for it")
+            if not said:
+                step("waiting for another korat lab up to end")
+                said = True
+            time.sleep(_LOOK_S)
         paths.root.mkdir(parents=True, exist_ok=True, mode=0o755)
         yield
-    finally:
-        os.close(descriptor)
 
 
-def _lock(descriptor: int, step: Step) -> None:
-    deadline = time.monotonic() + _START_S
-    said = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise Conflict("another korat lab up is at work", "wait for it to end") from None
-        else:
-            return
-        if not said:
-            step("waiting for another korat lab up to end")
-            said = True
-        time.sleep(_LOOK_S)
+def _taken(lock: socket.socket, paths: LabPaths) -> bool:
+    try:
+        lock.bind(f"\0{paths.namespace('up')}")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return False
+        raise
+    return True
 
 
 def _refuse_running(paths: LabPaths) -> None:
@@ -130,8 +128,9 @@ def _refuse_running(paths: LabPaths) -> None:
     with contextlib.suppress(NotFound):
         state = read_state(paths)
         if alive(state.daemon) and state.phase == READY:
+            names = ", ".join(vm.name for vm in state.vms)
             raise Conflict(
-                f"lab {paths.name} is up already, with {len(state.vms)} nodes",
+                f"lab {paths.name} is up already; its nodes are {names}",
                 "look at it with: korat lab status; take it down with: korat lab down",
             )
 

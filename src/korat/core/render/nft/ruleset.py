@@ -32,7 +32,7 @@ _ELEMENTS_PER_COMMAND = 5000
 
 def digest(*parts: str) -> str:
     """A short name for content: the same parts give the same name on every node, at any time."""
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
 class Hook(Enum):

@@ -22,7 +22,8 @@ LOG_PREFIX_MAX = 127
 
 #: Printable, without blank, quote, star, slash and backslash: what nft takes literally.
 _IFNAME = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}")
-_UNPRINTABLE = re.compile(r"[^ !#-~]")
+#: What may not stand in a quoted string; nft would take ``$`` for a variable.
+_UNPRINTABLE = re.compile(r"[^ !#%-~]")
 
 
 class Type(Enum):
