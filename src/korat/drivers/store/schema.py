@@ -138,17 +138,25 @@ def _use_write_ahead_log(path: Path, connection: sqlite3.Connection, timeout_s: 
 
 
 def _make_tables(path: Path, connection: sqlite3.Connection) -> None:
-    if _is_ready(path, connection):
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    # The look takes several reads, and another opener may commit between them.
+    with _transaction(connection, "BEGIN"):
+        if _is_ready(path, connection):
+            return
+    with _transaction(connection, "BEGIN IMMEDIATE"):
         if not _is_ready(path, connection):
             for statement in _TABLES:
                 connection.execute(statement)
-        connection.execute("COMMIT")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+    connection.execute("COMMIT")
 
 
 def _is_ready(path: Path, connection: sqlite3.Connection) -> bool:

@@ -172,7 +172,9 @@ def test_a_store_whose_file_was_replaced_is_unavailable(path):
     store.close()
 
 
-def test_several_openers_of_a_new_file_agree(path):
+@pytest.mark.parametrize("_again", range(25))
+def test_several_openers_of_a_new_file_agree(path, _again):
+    """Again and again, because one may look while another makes the tables."""
     with ThreadPoolExecutor(8) as pool:
         stores = list(pool.map(lambda _: SqliteStore(path), range(8)))
         list(pool.map(lambda store: store.create(Key("Node", "", f"{id(store)}"), b""), stores))
