@@ -18,7 +18,8 @@ from korat.core.model.label import AZURE_VNET
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr, Prefix
 from korat.core.policy.cluster import Cluster
-from korat.core.render.nft.node import NodeInput, Pool, render, render_slow
+from korat.core.policy.entity import Endpoint
+from korat.core.render.nft.node import NodeInput, Pool, hook_settings, render, render_slow
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.table.compile import compile_node, local_endpoints, workloads_of
 from korat.core.table.paint import IntricateError
@@ -58,12 +59,21 @@ def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[s
         ruleset = render_slow(surroundings, cluster, local)
         rule = f"is enforced rule by rule, which is slower: {error}"
         problems.append(Problem(f"the policy of node {node_name}", "", None, rule))
+    problems += _unguarded(local, hook_settings(felix).interface_prefixes)
     return Intent(
         ruleset=ruleset,
         routes={addr: each.interface for each in local for addr in each.addresses},
         endpoints=frozenset(each.key for each in local),
         problems=(*problems, *cluster.problems),
     )
+
+
+def _unguarded(local: Iterable[Endpoint], prefixes: tuple[str, ...]) -> Iterator[Problem]:
+    """Endpoints whose packets no rule looks at, because of their interface's name."""
+    for each in local:
+        if not each.interface.startswith(prefixes):
+            rule = f"begins with none of {', '.join(prefixes)}, so its packets are not policed"
+            yield Problem(str(each.key), "spec.interfaceName", each.interface, rule)
 
 
 def _read(

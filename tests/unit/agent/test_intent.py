@@ -1,5 +1,7 @@
 """A node's intent: what of the store's objects reaches its kernel."""
 
+from msgspec.structs import replace
+
 from korat.agent.intent import intent
 from korat.core.model.config import (
     ClusterInformation,
@@ -93,3 +95,13 @@ def test_stored_values_that_cannot_be_read_are_left_out_and_named():
         "ClusterInformation default",
     }
     assert "iifname" in found.ruleset.text
+
+
+def test_an_endpoint_on_an_interface_that_is_not_policed_is_told():
+    found = intent_of(pod("1", "10.0.0.1/32"))
+    assert found.problems == ()
+    stray = pod("1", "10.0.0.1/32")
+    stray = replace(stray, spec=replace(stray.spec, interface_name="eth7"))
+    (problem,) = intent_of(stray).problems
+    assert (problem.field, problem.value) == ("spec.interfaceName", "eth7")
+    assert "begins with none of cali" in problem.rule
