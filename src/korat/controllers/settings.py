@@ -61,7 +61,7 @@ def _cidrs(text: str, problems: list[Problem]) -> tuple[Prefix, ...]:
     cidrs: list[Prefix] = []
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
-        rule = "name the cluster's pod CIDRs: korat deletes stale routes only inside them"
+        rule = "is not set: name the cluster's pod CIDRs, for stale routes are deleted inside them"
         problems.append(Problem("environment", "KORAT_CLUSTER_CIDR", None, rule))
     for part in parts:
         try:
