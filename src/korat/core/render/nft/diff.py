@@ -9,9 +9,11 @@ refers to it, and nothing refers to a thing when it goes.
 1. declare new chains, sets and maps, all still empty
 2. flush changed and removed chains, delete elements that go or change (or flush their lookup): all
    old references are gone
-3. delete chains, sets and maps that only change their nature, and declare them anew
-4. add elements, then rules
-5. delete what is no longer there
+3. add elements, then rules
+4. delete what is no longer there
+
+What changes its nature under one name (a base chain that becomes a plain one) makes the whole table
+be replaced: kernels refuse to lead to the new one as long as they still know the old one.
 
 A packet that is on its way while the kernel commits sees the rules of before and the elements of
 after. An element that leads it to a chain of the same transaction finds that chain still empty, and
@@ -26,7 +28,6 @@ from itertools import islice
 
 from korat.core.render.nft.ruleset import (
     TABLE,
-    Chain,
     Lookup,
     NamedSet,
     Ruleset,
@@ -37,7 +38,7 @@ from korat.core.render.nft.ruleset import (
     declare_lookup,
     delete_elements,
 )
-from korat.core.render.nft.statement import InSet, Key, MapLookup
+from korat.core.render.nft.statement import Key
 
 
 def diff(old: Ruleset | None, new: Ruleset) -> str:
@@ -46,7 +47,7 @@ def diff(old: Ruleset | None, new: Ruleset) -> str:
     ``old`` None means that nothing is known: the table is replaced whole.
     Complexity: the size of both; lookups that are one object on both sides cost nothing.
     """
-    if old is None:
+    if old is None or _changes_nature(old, new):
         return new.text
     lines = list(_Plan.of(old, new).lines())
     return "\n".join(lines) + "\n" if lines else ""
@@ -59,10 +60,7 @@ def stages(old: Ruleset | None, new: Ruleset) -> tuple[str, ...]:
     Things that change their nature under one name cannot be there twice; they load the whole table,
     which is a new one to every packet.
     """
-    if old is None:
-        return (new.text,)
-    plan = _Plan.of(old, new)
-    if plan.renewed_lookups or plan.renewed_chains:
+    if old is None or _changes_nature(old, new):
         return (new.text,)
     grown = _joined(new, old)
     shrinking = _joined(old, new)
@@ -81,29 +79,17 @@ class _Plan:
 
     old: Ruleset
     new: Ruleset
-    renewed_lookups: frozenset[str]
-    renewed_chains: frozenset[str]
     changed_chains: tuple[str, ...]
 
     @classmethod
     def of(cls, old: Ruleset, new: Ruleset) -> "_Plan":
         """Compare."""
-        kept_lookups = old.lookups.keys() & new.lookups.keys()
-        kept_chains = old.chains.keys() & new.chains.keys()
-        lookups = frozenset(
-            name
-            for name in kept_lookups
-            if _nature(old.lookups[name]) != _nature(new.lookups[name])
-        )
-        chains = frozenset(
-            name for name in kept_chains if old.chains[name].base != new.chains[name].base
-        )
         changed = (
             name
-            for name in kept_chains
-            if _rules_change(old.chains[name], new.chains[name], lookups)
+            for name in old.chains.keys() & new.chains.keys()
+            if old.chains[name] is not new.chains[name] and old.chains[name] != new.chains[name]
         )
-        return cls(old, new, lookups, chains, tuple(sorted(changed)))
+        return cls(old, new, tuple(sorted(changed)))
 
     def lines(self) -> Iterator[str]:
         """The commands in order."""
@@ -115,8 +101,6 @@ class _Plan:
         yield from self._declare(born_chains, born_lookups)
         yield from (f"flush chain {TABLE} {name}" for name in (*self.changed_chains, *dead_chains))
         yield from self._shrink(dead_lookups)
-        yield from self._delete(sorted(self.renewed_chains), sorted(self.renewed_lookups))
-        yield from self._declare(sorted(self.renewed_chains), sorted(self.renewed_lookups))
         yield from self._grow()
         for name in sorted((*self.changed_chains, *born_chains)):
             yield from add_rules(name, new.chains[name])
@@ -132,8 +116,8 @@ class _Plan:
         yield from (f"delete chain {TABLE} {name}" for name in chains)
 
     def _shrink(self, dead: Iterable[str]) -> Iterator[str]:
-        """Take out elements, so that no element refers to a chain that goes or is renewed."""
-        for name in sorted((*dead, *self.renewed_lookups)):
+        """Take out elements, so that no element refers to a chain that goes."""
+        for name in dead:
             lookup = self.old.lookups[name]
             if isinstance(lookup, VerdictMap) and lookup.elements:
                 yield f"flush map {TABLE} {name}"
@@ -144,7 +128,7 @@ class _Plan:
                 yield from delete_elements(name, before, _only_in(before, after))
 
     def _grow(self) -> Iterator[str]:
-        fresh = (self.new.lookups.keys() - self.old.lookups.keys()) | self.renewed_lookups
+        fresh = self.new.lookups.keys() - self.old.lookups.keys()
         kept = {name: (before, after) for name, before, after in self._kept()}
         for name in sorted(fresh | kept.keys()):
             if name in fresh:
@@ -159,7 +143,7 @@ class _Plan:
         """Sets and maps on both sides whose elements differ."""
         for name in sorted(self.old.lookups.keys() & self.new.lookups.keys()):
             before, after = self.old.lookups[name], self.new.lookups[name]
-            if name not in self.renewed_lookups and before.elements is not after.elements:
+            if before.elements is not after.elements:
                 yield name, before, after
 
 
@@ -176,20 +160,19 @@ def _refilled(before: Lookup, after: Lookup) -> bool:
     return before.interval and len(list(islice(_only_in(before, after), 2))) > 1
 
 
+def _changes_nature(old: Ruleset, new: Ruleset) -> bool:
+    """Whether a name stands for another kind of thing on the other side."""
+    return any(
+        _nature(old.lookups[name]) != _nature(new.lookups[name])
+        for name in old.lookups.keys() & new.lookups.keys()
+    ) or any(
+        old.chains[name].base != new.chains[name].base
+        for name in old.chains.keys() & new.chains.keys()
+    )
+
+
 def _nature(lookup: Lookup) -> tuple[object, ...]:
     return type(lookup), lookup.types, lookup.interval
-
-
-def _rules_change(before: Chain, after: Chain, renewed: frozenset[str]) -> bool:
-    """Whether a chain must be refilled: it differs, or a set that it names is made anew."""
-    if before is after and not renewed:
-        return False
-    return before != after or any(
-        statement.name in renewed
-        for rule in before.rules
-        for statement in rule.statements
-        if isinstance(statement, InSet | MapLookup)
-    )
 
 
 def _only_in(left: Lookup, right: Lookup) -> Iterable[Key]:
