@@ -63,4 +63,7 @@ def test_a_wrong_configuration_ends_it_with_the_reason(environ: dict[str, str]):
     del environ["KORAT_CLUSTER_CIDR"]
     done = subprocess.run(START, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "KORAT_CLUSTER_CIDR is not set: name the cluster's pod CIDRs" in done.stderr.splitlines()[-1]
+    assert (
+        "KORAT_CLUSTER_CIDR is not set: name the cluster's pod CIDRs"
+        in done.stderr.splitlines()[-1]
+    )

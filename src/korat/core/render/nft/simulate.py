@@ -43,6 +43,8 @@ from korat.core.render.nft.statement import (
 
 #: DCCP's packets begin with ports too; Calico has no name for it.
 _PORT_PROTOCOLS = PORT_PROTOCOLS | {33}
+#: What lies where ports would be in a packet that has none, a checksum say: there, but in no set.
+_NO_PORT = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,13 @@ class Packet:
     def _of_version(self, field: Field) -> bool:
         return (self.src.family is Family.V4) is (field.type is Type.IPV4)
 
-    def _port(self, field: Field) -> int | None:
+    def _port(self, field: Field) -> int:
         if self.protocol in _PORT_PROTOCOLS:
             return self.a if field is Field.SPORT else self.b
         if self.protocol in ICMP_PROTOCOLS and field is Field.SPORT:
             # The first two octets, whatever they are called: type and code.
             return self.a << 8 | self.b
-        return None
+        return _NO_PORT
 
     def _icmp(self, family: Family, protocol: int, value: int) -> int | None:
         return value if (self.src.family, self.protocol) == (family, protocol) else None
