@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from korat.cli import explain_screen, lab_screen, manifest
+from korat.cli.policy_source import Snapshot
 from korat.cli.question import ask
 from korat.cli.screen import DIM, out
 from korat.core.model.resource import Resource
-from korat.core.policy.cluster import Cluster
 from korat.core.policy.evaluate import verdict
 from korat.drivers.store.batch import apply
 from korat.lab import sweep
@@ -75,10 +75,11 @@ def _explain(console: Console, lab: Session, probes: Sequence[Probe]) -> None:
     denied = (near or found)[-1]
     question = _words(denied)
     _heading(console, f"korat policy explain {' '.join(question)}")
-    objects = lab.client.read()
-    cluster = Cluster.build(objects.by_key.values())
-    asked = ask(objects, cluster, denied.sender, denied.receiver, denied.protocol, str(denied.port))
-    console.print(explain_screen.drawn(asked, verdict(cluster, asked.packet), objects))
+    snapshot = Snapshot.of(lab.client.read())
+    words = denied.sender, denied.receiver, denied.protocol, str(denied.port)
+    asked = ask(snapshot.objects, snapshot.cluster, *words)
+    answer = verdict(snapshot.cluster, asked.packet)
+    console.print(explain_screen.drawn(asked, answer, snapshot))
 
 
 def _namespace(pod: str) -> str:

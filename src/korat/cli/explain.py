@@ -1,7 +1,9 @@
 """``policy explain`` as a value for scripts: the verdict, who gave it, and the way to it."""
 
+from collections.abc import Set as AbstractSet
 from typing import Any
 
+from korat.cli.policy_place import Places
 from korat.cli.question import Question, Side
 from korat.core.model.key import Key
 from korat.core.net.port import PROTOCOLS_WITH_PORTS, protocol_name
@@ -12,29 +14,37 @@ from korat.core.policy.outcome import Action
 NO_WORKLOAD = "not a workload"
 
 
-def as_dict(question: Question, verdict: Verdict) -> dict[str, Any]:
-    """The whole answer."""
+def as_dict(
+    question: Question, verdict: Verdict, places: Places, invented: AbstractSet[Key]
+) -> dict[str, Any]:
+    """The whole answer; ``invented`` are the endpoints whose addresses are made up."""
     packet = question.packet
     return {
         "verdict": verdict.action.value,
-        "from": _side(question.source, str(packet.src)),
-        "to": _side(question.destination, str(packet.dst)),
+        "from": _side(question.source, str(packet.src), invented),
+        "to": _side(question.destination, str(packet.dst), invented),
         "protocol": protocol_name(packet.protocol),
         "port": packet.dport if packet.protocol in PROTOCOLS_WITH_PORTS else None,
-        "egress": direction(verdict.egress),
-        "ingress": direction(verdict.ingress),
+        "egress": direction(verdict.egress, places),
+        "ingress": direction(verdict.ingress, places),
     }
 
 
-def _side(side: Side, address: str) -> dict[str, Any]:
-    node = side.endpoint.node if side.endpoint else None
-    return {"name": side.name, "address": address, "node": node}
+def _side(side: Side, address: str, invented: AbstractSet[Key]) -> dict[str, Any]:
+    endpoint = side.endpoint
+    return {
+        "name": side.name,
+        "address": address,
+        "invented": endpoint is not None and endpoint.key in invented,
+        "node": (endpoint.node or None) if endpoint else None,
+    }
 
 
-def direction(judgement: Judgement | None) -> dict[str, Any]:
+def direction(judgement: Judgement | None, places: Places) -> dict[str, Any]:
     """One direction: what decided, and every tier, policy and rule that was asked before.
 
     Where a tier's default decided, ``policy`` is the last one asked in it, and ``rule`` is null.
+    ``place`` is the file and line of what decided, where they are known.
     """
     if judgement is None:
         return {
@@ -45,6 +55,7 @@ def direction(judgement: Judgement | None) -> dict[str, Any]:
             "namespace": None,
             "policy": None,
             "rule": None,
+            "place": None,
             "text": NO_WORKLOAD,
             "logged": [],
             "trace": [],
@@ -60,9 +71,10 @@ def direction(judgement: Judgement | None) -> dict[str, Any]:
         "namespace": (key.namespace or None) if key else None,
         "policy": key.name if key else None,
         "rule": ref.index,
+        "place": places.of(ref) or None,
         "text": ref.text,
         "logged": [log.text for log in outcome.logs],
-        "trace": [_stage(stage) for stage in judgement.stages],
+        "trace": [_stage(stage, places) for stage in judgement.stages],
     }
 
 
@@ -72,16 +84,16 @@ def _last_asked(judgement: Judgement) -> Key | None:
     return asked[-1].key if asked else None
 
 
-def _stage(stage: StageTrace) -> dict[str, Any]:
+def _stage(stage: StageTrace, places: Places) -> dict[str, Any]:
     return {
         "tier": stage.tier or None,
         "stage": "tier" if stage.tier else "profiles",
-        "policies": [_policy(policy) for policy in stage.policies],
+        "policies": [_policy(policy, places) for policy in stage.policies],
         "action": stage.ended.action.value if stage.ended else None,
     }
 
 
-def _policy(policy: PolicyTrace) -> dict[str, Any]:
+def _policy(policy: PolicyTrace, places: Places) -> dict[str, Any]:
     return {
         "kind": policy.key.kind,
         "namespace": policy.key.namespace or None,
@@ -92,6 +104,7 @@ def _policy(policy: PolicyTrace) -> dict[str, Any]:
                 "action": rule.action.value,
                 "matched": not rule.why_not,
                 "why": rule.why_not or None,
+                "place": places.of(rule.ref) or None,
             }
             for rule in policy.rules
         ],

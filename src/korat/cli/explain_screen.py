@@ -10,11 +10,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
+from korat.cli.policy_source import INVENTED, Snapshot
 from korat.cli.question import Question, Side
 from korat.cli.rule_text import rule_text
 from korat.cli.screen import ALLOWED, DENIED, DIM
 from korat.core.model.key import Key
 from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Rule
+from korat.core.net.address import Addr
 from korat.core.net.port import PROTOCOLS_WITH_PORTS, protocol_name
 from korat.core.policy.evaluate import Judgement, PolicyTrace, RuleTrace, StageTrace, Verdict
 from korat.core.policy.outcome import Action, Direction, Outcome, Reason, RuleRef
@@ -25,15 +27,19 @@ _COLOUR = {Action.ALLOW: ALLOWED, Action.DENY: DENIED}
 _DONE = {Action.ALLOW: "allowed", Action.DENY: "denied"}
 
 
-def drawn(question: Question, verdict: Verdict, objects: Objects) -> RenderableType:
+def drawn(question: Question, verdict: Verdict, snapshot: Snapshot) -> RenderableType:
     """The whole answer."""
+    packet = question.packet
     parts: list[RenderableType] = [_headline(question, verdict), Text("")]
-    for direction, judgement, side in (
-        (Direction.EGRESS, verdict.egress, question.source),
-        (Direction.INGRESS, verdict.ingress, question.destination),
+    for head, judgement in (
+        (_head(Direction.EGRESS, question.source, packet.src, snapshot), verdict.egress),
+        (_head(Direction.INGRESS, question.destination, packet.dst, snapshot), verdict.ingress),
     ):
-        parts += [_direction(direction, judgement, side, objects), Text("")]
-    parts += _next_step(verdict)
+        parts += [_direction(head, judgement, snapshot), Text("")]
+    parts += _next_step(verdict, snapshot)
+    if any(_is_invented(side, snapshot) for side in (question.source, question.destination)):
+        words = f"pods without an address have made-up ones of {INVENTED}, "
+        parts.append(Text(f"{words}which rules with nets hardly mean", DIM))
     return Group(*parts)
 
 
@@ -48,33 +54,44 @@ def _headline(question: Question, verdict: Verdict) -> Text:
     return line
 
 
-def _direction(
-    direction: Direction, judgement: Judgement | None, side: Side, objects: Objects
-) -> RenderableType:
-    """One direction of one end."""
+def _head(direction: Direction, side: Side, address: Addr, snapshot: Snapshot) -> Text:
+    """``entering shop/db  10.0.0.2 on vm1``."""
     verb = "leaving" if direction is Direction.EGRESS else "entering"
     head = Text.assemble((f"{direction.value}  ", DIM), f"{verb} ", (side.name, "bold"))
-    if judgement is None:
+    if side.endpoint is None:
         head.append("  no workload of this cluster: policy does not hinder it", DIM)
         return head
-    node = side.endpoint.node if side.endpoint else ""
-    head.append(f"  {side.addresses[0]}{f' on {node}' if node else ''}", DIM)
+    node = f" on {side.endpoint.node}" if side.endpoint.node else ""
+    invented = " (made up)" if _is_invented(side, snapshot) else ""
+    head.append(f"  {address}{invented}{node}", DIM)
+    return head
+
+
+def _is_invented(side: Side, snapshot: Snapshot) -> bool:
+    return side.endpoint is not None and side.endpoint.key in snapshot.invented
+
+
+def _direction(head: Text, judgement: Judgement | None, snapshot: Snapshot) -> RenderableType:
+    """One direction of one end."""
+    if judgement is None:
+        return head
     tree = Tree(head, guide_style=DIM)
     for stage in judgement.stages:
-        _add_stage(tree, stage, judgement.outcome, objects)
+        _add_stage(tree, stage, judgement.outcome, snapshot)
     return tree
 
 
-def _add_stage(tree: Tree, stage: StageTrace, outcome: Outcome, objects: Objects) -> None:
+def _add_stage(tree: Tree, stage: StageTrace, outcome: Outcome, snapshot: Snapshot) -> None:
     """A tier, or the profiles, with what was asked in it."""
     head = Text.assemble(("tier ", DIM), stage.tier) if stage.tier else Text("profiles")
     branch = tree.add(head)
     for policy in stage.policies:
-        _add_policy(branch, policy, outcome, objects)
+        _add_policy(branch, policy, outcome, snapshot)
     if stage.ended is None:
         branch.add(Text(_went_on(stage), DIM))
     elif stage.ended.ref.index is None:
-        branch.add(_verdict_line(stage.ended, _why(stage.ended.ref)))
+        line = _verdict_line(stage.ended, _why(stage.ended.ref))
+        branch.add(_placed(line, stage.ended.ref, snapshot))
 
 
 def _went_on(stage: StageTrace) -> str:
@@ -84,12 +101,13 @@ def _went_on(stage: StageTrace) -> str:
     return "passed on to the next tier" if passed else "nothing decided: on to the next tier"
 
 
-def _add_policy(branch: Tree, policy: PolicyTrace, outcome: Outcome, objects: Objects) -> None:
+def _add_policy(branch: Tree, policy: PolicyTrace, outcome: Outcome, snapshot: Snapshot) -> None:
     """A policy with its rules up to the one that decided."""
     node = branch.add(Text(str(policy.key)))
-    rules = _rules(objects, policy.key, outcome.ref.direction)
+    rules = _rules(snapshot.objects, policy.key, outcome.ref.direction)
     for trace in policy.rules:
-        node.add(_rule_line(trace, rules, outcome))
+        line = _rule_line(trace, rules, outcome)
+        node.add(_placed(line, trace.ref, snapshot) if trace.ref == outcome.ref else line)
     if not policy.rules:
         node.add(Text("has no rules in this direction", DIM))
 
@@ -117,6 +135,12 @@ def _verdict_line(outcome: Outcome, words: str) -> Text:
     return Text.assemble((f"{mark}  ", _bold(outcome.action)), (words, "bold"))
 
 
+def _placed(line: Text, ref: RuleRef, snapshot: Snapshot) -> Text:
+    """The line with the file and line of what it speaks of, where they are known."""
+    place = snapshot.places.of(ref)
+    return line.append(f"  {place}", "cyan") if place else line
+
+
 def _bold(action: Action) -> str:
     return f"bold {_COLOUR[action]}"
 
@@ -142,7 +166,7 @@ def _rules(objects: Objects, key: Key, direction: Direction) -> tuple[Rule, ...]
     return spec.ingress if direction is Direction.INGRESS else spec.egress
 
 
-def _next_step(verdict: Verdict) -> Iterable[RenderableType]:
+def _next_step(verdict: Verdict, snapshot: Snapshot) -> Iterable[RenderableType]:
     """Where to look at what denied."""
     for judgement in (verdict.egress, verdict.ingress):
         if judgement is None or judgement.outcome.action is Action.ALLOW:
@@ -152,4 +176,7 @@ def _next_step(verdict: Verdict) -> Iterable[RenderableType]:
         for key in keys[:1]:
             space = f" -n {key.namespace}" if key.namespace else ""
             command = f"korat get {key.kind.lower()} {key.name}{space} -o yaml"
-            yield Text.assemble(("see it with: ", DIM), command)
+            place = snapshot.places.object(key)
+            yield Text.assemble(
+                ("see it in: " if place else "see it with: ", DIM), place or command
+            )

@@ -7,7 +7,7 @@ that need the store (does the tier exist?): those are ``korat.drivers.store.batc
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One object as its author wrote it, and the resources that it becomes."""
-
-    kind: str
-    place: str
-    resources: tuple[Resource, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """One object's raw value and the document it stood in."""
 
     document: Document
@@ -63,6 +54,20 @@ class _Source:
         """``shop.yaml:12`` or ``shop.yaml:12 (document 3)``."""
         number = self.document.number
         return self.document.place(field) + (f" (document {number})" if number > 1 else "")
+
+    def line(self, field: str) -> str:
+        """``shop.yaml:12`` for one of the object's own fields."""
+        return self.document.place(self._path(field))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object as its author wrote it, the resources that it becomes, and where it stood."""
+
+    kind: str
+    place: str
+    resources: tuple[Resource, ...]
+    source: Source | None = field(default=None, compare=False, repr=False)
 
 
 def read(sources: Sequence[str], namespace: str = "", *, recursive: bool = False) -> list[Item]:
@@ -164,13 +169,13 @@ def _text(file: str) -> str:
         raise Invalid([Problem(f"{label}:{line}", "", None, "is not UTF-8 text")]) from error
 
 
-def _sources(found: Iterable[Document]) -> Iterator[_Source]:
+def _sources(found: Iterable[Document]) -> Iterator[Source]:
     """The objects of documents: lists, and objects of a ``...List`` kind, hold several."""
     for document in found:
-        yield from _unpacked(_Source(document, "", document.value))
+        yield from _unpacked(Source(document, "", document.value))
 
 
-def _unpacked(source: _Source) -> Iterator[_Source]:
+def _unpacked(source: Source) -> Iterator[Source]:
     raw: Any = source.raw
     prefix = source.path
     if isinstance(raw, Mapping) and _is_list(raw):
@@ -182,7 +187,7 @@ def _unpacked(source: _Source) -> Iterator[_Source]:
         yield source
         return
     for i, each in enumerate(raw):
-        yield from _unpacked(_Source(source.document, f"{prefix}[{i}]", each))
+        yield from _unpacked(Source(source.document, f"{prefix}[{i}]", each))
 
 
 def _is_list(raw: Mapping[str, object]) -> bool:
@@ -197,7 +202,7 @@ def _untyped(item: object) -> bool:
     return isinstance(item, Mapping) and not item.get("kind")
 
 
-def _item(source: _Source, namespace: str) -> Item:
+def _item(source: Source, namespace: str) -> Item:
     """One object decoded and validated.
 
     Raises:
@@ -214,7 +219,7 @@ def _item(source: _Source, namespace: str) -> Item:
     if problems:
         raise Invalid(problems)
     kind = str(raw.get("kind"))
-    return Item(kind, source.place(), resources)
+    return Item(kind, source.place(), resources, source)
 
 
 def _placed(raw: dict[str, Any], namespace: str) -> dict[str, Any]:
@@ -245,7 +250,7 @@ def _distinct(items: Iterable[Item]) -> list[Item]:
                 rule = f"stands twice with different content, first at {place}"
                 problems.append(Problem(f"{item.place}: {resource.title}", "", None, rule))
         if fresh:
-            kept.append(Item(item.kind, item.place, tuple(fresh)))
+            kept.append(replace(item, resources=tuple(fresh)))
     if problems:
         raise Invalid(problems)
     return kept

@@ -13,6 +13,18 @@ Files = Annotated[
         help="A YAML or JSON file, a folder of them, or - for standard input; may be repeated.",
     ),
 ]
+PolicyFiles = Annotated[
+    list[str],
+    typer.Option(
+        "-f",
+        "--filename",
+        metavar="FILE",
+        help="Judge the objects of these files and folders alone, without a datastore.",
+    ),
+]
+Output = Annotated[
+    str, typer.Option("-o", "--output", metavar="FORMAT", help="For scripts: json or yaml.")
+]
 Recursive = Annotated[
     bool, typer.Option("-R", "--recursive", help="Look into the folders of a folder too.")
 ]

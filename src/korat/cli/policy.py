@@ -5,26 +5,16 @@ from typing import Annotated
 import typer
 
 from korat.cli import option
-from korat.cli.connect import connect
 from korat.cli.explain import as_dict
+from korat.cli.policy_select import show_pod, show_policy
+from korat.cli.policy_source import Snapshot, read_snapshot
 from korat.cli.question import ask
-from korat.cli.screen import emit, one_of, out
-from korat.core.policy.cluster import Cluster
+from korat.cli.screen import emit, one_of, out, say
 from korat.core.policy.evaluate import verdict
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Who may talk to whom, and why.")
 
-#: What explain reads: everything that policy depends on, and pods, to name those without address.
-_KINDS = (
-    "GlobalNetworkPolicy",
-    "GlobalNetworkSet",
-    "NetworkPolicy",
-    "NetworkSet",
-    "Pod",
-    "Profile",
-    "Tier",
-    "WorkloadEndpoint",
-)
+_OUTPUTS = ("", "json", "yaml")
 
 
 @app.callback()
@@ -33,25 +23,59 @@ def _policy() -> None:
 
 
 @app.command()
-def explain(  # a packet has five fields
-    source: Annotated[str, typer.Option("--from", metavar="NS/POD|IP", help="Who sends.")],
-    destination: Annotated[str, typer.Option("--to", metavar="NS/POD|IP", help="Who receives.")],
+def explain(  # noqa: PLR0913  # three questions, and a packet has five fields
+    source: Annotated[str, typer.Option("--from", metavar="NS/POD|IP", help="Who sends.")] = "",
+    destination: Annotated[
+        str, typer.Option("--to", metavar="NS/POD|IP", help="Who receives.")
+    ] = "",
     protocol: Annotated[str, typer.Option("--protocol", help="TCP, UDP, SCTP, ICMP...")] = "TCP",
     port: Annotated[
         str, typer.Option("--port", metavar="N|NAME", help="The destination's port.")
     ] = "",
-    output: Annotated[str, typer.Option("-o", "--output", help="json or yaml")] = "",
+    *,
+    pod: Annotated[
+        str, typer.Option("--pod", metavar="NS/POD", help="Which policies select this pod?")
+    ] = "",
+    policy: Annotated[
+        str,
+        typer.Option(
+            "--policy", metavar="[KIND/][NS/]NAME", help="Which pods does this policy select?"
+        ),
+    ] = "",
+    files: option.PolicyFiles = [],  # noqa: B006  # typer copies it
+    recursive: option.Recursive = False,
+    namespace: option.Namespace = "",
+    output: option.Output = "",
     config: option.Config = "",
 ) -> None:
-    """Say whether policy lets a packet through, and which rule decided."""
-    one_of(output, ("", "json", "yaml"))
-    objects = connect(config).read(_KINDS)
-    cluster = Cluster.build(objects.by_key.values())
-    question = ask(objects, cluster, source, destination, protocol, port)
-    answer = verdict(cluster, question.packet)
+    """Say whether policy lets a packet through, and which rule decided.
+
+    With --from and --to: both ends' tiers, policies and rules as they are asked. With --pod: the
+    policies of a pod, in order. With --policy: the pods of a policy. With -f nothing else is
+    read: no datastore is needed.
+    """
+    one_of(output, _OUTPUTS)
+    asked = [bool(source or destination), bool(pod), bool(policy)]
+    if sum(asked) != 1 or bool(source) is not bool(destination):
+        raise typer.BadParameter("give --from and --to, or --pod, or --policy")
+    snapshot = read_snapshot(files, namespace, recursive=recursive, config=config)
+    for note in snapshot.notes:
+        say(note)
+    if pod:
+        show_pod(snapshot, pod, output)
+    elif policy:
+        show_policy(snapshot, policy, output)
+    else:
+        _explain(snapshot, (source, destination, protocol, port), output)
+
+
+def _explain(snapshot: Snapshot, words: tuple[str, str, str, str], output: str) -> None:
+    """The way of one packet."""
+    question = ask(snapshot.objects, snapshot.cluster, *words)
+    answer = verdict(snapshot.cluster, question.packet)
     if output:
-        emit(as_dict(question, answer), output)
+        emit(as_dict(question, answer, snapshot.places, snapshot.invented), output)
         return
     from korat.cli.explain_screen import drawn  # noqa: PLC0415  # rich is for people only
 
-    out().print(drawn(question, answer, objects))
+    out().print(drawn(question, answer, snapshot))

@@ -94,14 +94,14 @@ def side(objects: Objects, cluster: Cluster, word: str, option: str = "") -> Sid
             rule = "give NAMESPACE/POD or an address"
             raise Invalid([Problem("", option, word, rule)]) from error
         found = cluster.endpoint_at(addr)
-        return Side(_title(objects, found.key) if found else word, (addr,), found)
+        return Side(title(objects, found.key) if found else word, (addr,), found)
     return _pod(objects, cluster, word)
 
 
 def _pod(objects: Objects, cluster: Cluster, word: str) -> Side:
     """The workload of a pod."""
     names = {
-        _title(objects, endpoint.key): endpoint
+        title(objects, endpoint.key): endpoint
         for endpoint in cluster.endpoints
         if endpoint.addresses
     }
@@ -129,7 +129,7 @@ def _without_endpoint(word: str, pod: Pod) -> Side:
     return Side(word, (Addr.parse(pod.status.pod_ip),), None)
 
 
-def _title(objects: Objects, key: Key) -> str:
+def title(objects: Objects, key: Key) -> str:
     """``shop/web`` of the endpoint ``vm1-k8s-web-eth0``; the endpoint's name when it is no pod."""
     resource: Resource | None = objects.by_key.get(key)
     if isinstance(resource, WorkloadEndpoint):

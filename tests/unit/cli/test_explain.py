@@ -76,7 +76,12 @@ def test_verdicts(shop, source, target, words, verdict):
 def test_the_object_for_scripts(shop):
     found = answer(shop, "shop/cart", "shop/db", "--port", "pg")
     assert (found["protocol"], found["port"]) == ("TCP", 5432)
-    assert found["to"] == {"name": "shop/db", "address": "10.0.0.2", "node": "vm1"}
+    assert found["to"] == {
+        "name": "shop/db",
+        "address": "10.0.0.2",
+        "invented": False,
+        "node": "vm1",
+    }
     ingress = found["ingress"]
     assert {name: ingress[name] for name in ("action", "tier", "kind", "namespace", "policy")} == {
         "action": "allow",
@@ -118,7 +123,8 @@ def test_a_pod_in_its_nodes_network_is_no_workload(shop):
     client.create(host)
     client.store.close()
     found = answer(shop, "shop/proxy", "shop/db", "--port", "pg")
-    assert found["from"] == {"name": "shop/proxy", "address": "192.0.2.4", "node": None}
+    sender = {"name": "shop/proxy", "address": "192.0.2.4", "invented": False, "node": None}
+    assert found["from"] == sender
     assert (found["egress"]["reason"], found["verdict"]) == ("not a workload", "deny")
 
 
