@@ -12,15 +12,13 @@ from rich.tree import Tree
 
 from korat.cli.policy_source import INVENTED, Snapshot
 from korat.cli.question import Question, Side
-from korat.cli.rule_text import rule_text
+from korat.cli.rule_text import rule_text, rules_of
 from korat.cli.screen import ALLOWED, DENIED, DIM
-from korat.core.model.key import Key
-from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Rule
+from korat.core.model.policy import Rule
 from korat.core.net.address import Addr
 from korat.core.net.port import PROTOCOLS_WITH_PORTS, protocol_name
 from korat.core.policy.evaluate import Judgement, PolicyTrace, RuleTrace, StageTrace, Verdict
 from korat.core.policy.outcome import Action, Direction, Outcome, Reason, RuleRef
-from korat.drivers.store.client import Objects
 
 _MARK = {Action.ALLOW: "✔", Action.DENY: "✘"}
 _COLOUR = {Action.ALLOW: ALLOWED, Action.DENY: DENIED}
@@ -104,7 +102,7 @@ def _went_on(stage: StageTrace) -> str:
 def _add_policy(branch: Tree, policy: PolicyTrace, outcome: Outcome, snapshot: Snapshot) -> None:
     """A policy with its rules up to the one that decided."""
     node = branch.add(Text(str(policy.key)))
-    rules = _rules(snapshot.objects, policy.key, outcome.ref.direction)
+    rules = rules_of(snapshot.objects, policy.key, outcome.ref.direction)
     for trace in policy.rules:
         line = _rule_line(trace, rules, outcome)
         node.add(_placed(line, trace.ref, snapshot) if trace.ref == outcome.ref else line)
@@ -155,15 +153,6 @@ def _why(ref: RuleRef) -> str:
             return f"the profile {name} does not exist, and that denies everything"
         case _:
             return "no profile allows it"
-
-
-def _rules(objects: Objects, key: Key, direction: Direction) -> tuple[Rule, ...]:
-    """The rules as their author wrote them."""
-    resource = objects.by_key.get(key)
-    if not isinstance(resource, NetworkPolicy | GlobalNetworkPolicy | Profile):
-        return ()
-    spec = resource.spec
-    return spec.ingress if direction is Direction.INGRESS else spec.egress
 
 
 def _next_step(verdict: Verdict, snapshot: Snapshot) -> Iterable[RenderableType]:

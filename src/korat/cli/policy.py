@@ -1,4 +1,4 @@
-"""policy explain: would this packet pass, and who says so."""
+"""policy explain and diff: would a packet pass, who says so, and what would change it."""
 
 from typing import Annotated
 
@@ -6,6 +6,8 @@ import typer
 
 from korat.cli import option
 from korat.cli.explain import as_dict
+from korat.cli.manifest import read_items
+from korat.cli.policy_diff import Wanted, difference, rows
 from korat.cli.policy_select import show_pod, show_policy
 from korat.cli.policy_source import Snapshot, read_snapshot
 from korat.cli.question import ask
@@ -15,6 +17,8 @@ from korat.core.policy.evaluate import verdict
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Who may talk to whom, and why.")
 
 _OUTPUTS = ("", "json", "yaml")
+#: The exit code of a diff that found something.
+CHANGED = 3
 
 
 @app.callback()
@@ -67,6 +71,46 @@ def explain(  # noqa: PLR0913  # three questions, and a packet has five fields
         show_policy(snapshot, policy, output)
     else:
         _explain(snapshot, (source, destination, protocol, port), output)
+
+
+@app.command()
+def diff(  # noqa: PLR0913  # what to compare with what, and how to show it
+    files: option.Files = [],  # noqa: B006  # typer copies it
+    *,
+    recursive: option.Recursive = False,
+    base: Annotated[
+        list[str],
+        typer.Option(
+            "--base", metavar="FILE", help="Compare with these files instead of the datastore."
+        ),
+    ] = [],  # noqa: B006  # as above
+    delete: Annotated[
+        bool, typer.Option("--delete", help="What if the objects of the files were deleted?")
+    ] = False,
+    namespace: option.Namespace = "",
+    output: option.Output = "",
+    config: option.Config = "",
+) -> None:
+    """Show whose traffic would be allowed or denied anew if files were applied.
+
+    The exit code is 0 when no verdict changes and 3 when some do, so that a pipeline can ask.
+    """
+    one_of(output, _OUTPUTS)
+    if not files:
+        raise typer.BadParameter("give -f FILE")
+    items = read_items(files, namespace, recursive=recursive, skip_empty=False)
+    before = read_items(base, namespace, recursive=recursive, skip_empty=False) if base else []
+    found = difference(Wanted(items, before, bool(base), delete, config))
+    for note in found.notes:
+        say(note)
+    if output:
+        emit(list(rows(found)), output)
+    else:
+        from korat.cli.policy_diff_screen import drawn  # noqa: PLC0415  # rich is for people only
+
+        out().print(drawn(found))
+    if found.groups:
+        raise typer.Exit(CHANGED)
 
 
 def _explain(snapshot: Snapshot, words: tuple[str, str, str, str], output: str) -> None:

@@ -7,7 +7,7 @@ CIDR of a rule but the widest means it by accident.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -25,7 +25,7 @@ from korat.core.model.pod import Pod
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr, Prefix
 from korat.core.policy.cluster import Cluster
-from korat.drivers.store.batch import Verb, prepare
+from korat.drivers.store.batch import Verb, run
 from korat.drivers.store.client import Client, Objects, initialize
 from korat.drivers.store.memory import MemoryStore
 
@@ -74,27 +74,33 @@ def from_items(items: Sequence[Item]) -> Snapshot:
     Raises:
         KoratError: an empty store would refuse them.
     """
-    client = empty_store()
-    wanted = [_bare(resource) for item in items for resource in item.resources]
-    batch = prepare(client, Verb.APPLY, (r for r in wanted if may_write(r.key)))
-    there = {**client.read().by_key, **{resource.key: resource for resource in batch.resources}}
-    return _running(there, Places(items), batch.notes)
+    client, notes = store_of(items)
+    return running(client.read().by_key, Places(items), notes)
 
 
-def empty_store() -> Client:
-    """A store in memory with what every cluster has."""
+def store_of(items: Iterable[Item]) -> tuple[Client, tuple[str, ...]]:
+    """A store in memory with what every cluster has and these objects; and what is to be told.
+
+    Raises:
+        KoratError: an empty store would refuse them.
+    """
     client = Client(MemoryStore())
     initialize(client, __version__)
-    return client
+    wanted = [bare(resource) for item in items for resource in item.resources]
+    outcome = run(client, Verb.APPLY, [r for r in wanted if may_write(r.key)])
+    return client, outcome.notes
 
 
-def _bare(resource: Resource) -> Resource:
+def bare(resource: Resource) -> Resource:
     """The object without the revision of the store that it may have been read from."""
     return replace(resource, metadata=replace(resource.metadata, resource_version=""))
 
 
-def _running(there: dict[Key, Resource], places: Places, notes: tuple[str, ...]) -> Snapshot:
+def running(
+    objects: Mapping[Key, Resource], places: Places, notes: tuple[str, ...] = ()
+) -> Snapshot:
     """The snapshot in which every pod runs."""
+    there = dict(objects)
     invented = set()
     known = {(r.metadata.namespace, r.spec.pod) for r in _endpoints(there.values())}
     taken: set[int] = set()

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+from korat.core.model.key import Key
 from korat.core.model.kubernetes.policy import ORCHESTRATED
-from korat.core.model.policy import EntityRule, Rule
+from korat.core.model.policy import EntityRule, GlobalNetworkPolicy, NetworkPolicy, Profile, Rule
+from korat.core.policy.outcome import Direction
+from korat.drivers.store.client import Objects
 
 
 def rule_text(rule: Rule) -> str:
@@ -58,3 +61,12 @@ def _numbers(entity: EntityRule) -> Iterator[str]:
         if ports:
             many = "s" if len(ports) > 1 else ""
             yield f"{word}port{many} {', '.join(map(str, ports))}"
+
+
+def rules_of(objects: Objects, key: Key, direction: Direction) -> tuple[Rule, ...]:
+    """The rules as their author wrote them."""
+    resource = objects.by_key.get(key)
+    if not isinstance(resource, NetworkPolicy | GlobalNetworkPolicy | Profile):
+        return ()
+    spec = resource.spec
+    return spec.ingress if direction is Direction.INGRESS else spec.egress

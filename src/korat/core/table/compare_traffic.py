@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from korat.core.policy.outcome import Action, RuleRef
-from korat.core.table.grid import Box
+from korat.core.table.grid import Box, minus
 from korat.core.table.value import Cell, Cells, VerdictTable, number_last
 
 #: Who ruled before and after, each with its verdict.
@@ -42,6 +42,15 @@ class Traffic:
     def is_all(self) -> bool:
         """Whether every packet is in the set."""
         return self.others == ()
+
+    def rest(self) -> "Traffic":
+        """Every packet that is not in the set."""
+        left = {protocol: tuple(rest_of(protocol, boxes)) for protocol, boxes in self.planes}
+        if self.others is None:
+            parts = sorted((protocol, boxes) for protocol, boxes in left.items() if boxes)
+            return Traffic(tuple(parts), tuple(sorted(left)))
+        whole = {p: (_whole(p),) for p in self.others if p not in left}
+        return Traffic(tuple(sorted({**left, **whole}.items())), None)
 
 
 class _Piece(NamedTuple):
@@ -81,6 +90,14 @@ def _traffic(planes: Mapping[int, list[Box]], others: Iterable[int] | None) -> T
     parts = {p: found for p, found in boxes.items() if found != (_whole(p),)}
     out = tuple(p for p in others if p in parts or p not in boxes)
     return Traffic(tuple(sorted(parts.items())), out)
+
+
+def rest_of(protocol: int, boxes: Iterable[Box]) -> list[Box]:
+    """What of a protocol's plane is in none of the boxes."""
+    left = [_whole(protocol)]
+    for box in boxes:
+        left = [piece for each in left for piece in minus(each, box)]
+    return list(_joined(sorted(left)))
 
 
 def _whole(protocol: int) -> Box:

@@ -1,0 +1,190 @@
+"""policy diff: whose verdict would change if files were applied or deleted.
+
+The change is made as ``korat apply -f`` or ``korat delete -f`` would make it, refusals included,
+but in memory. Not for how it looks: that is ``policy_diff_screen``'s.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from korat.cli.connect import connect
+from korat.cli.manifest import Item
+from korat.cli.policy_place import Places
+from korat.cli.policy_source import Snapshot, bare, running, store_of
+from korat.cli.policy_words import Names, pods_words, traffic_rows
+from korat.cli.question import title
+from korat.core.errors import Unsupported
+from korat.core.model.endpoint import WorkloadEndpoint
+from korat.core.model.key import Key
+from korat.core.model.kubernetes.workload import endpoint_of
+from korat.core.model.pod import Pod
+from korat.core.model.resource import Resource
+from korat.core.net.address import Family
+from korat.core.table.compare import Ruling, compare
+from korat.core.table.compare_group import Group, grouped
+from korat.core.table.paint import IntricateError
+from korat.drivers.store.batch import Batch, Verb, prepare
+from korat.drivers.store.client import Objects
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be compared: files over the store, or over other files; applied or deleted."""
+
+    items: Sequence[Item]
+    base: Sequence[Item] = ()
+    offline: bool = False
+    delete: bool = False
+    config: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Both sides of a change, and what turned between them."""
+
+    before: Snapshot
+    after: Snapshot
+    groups: Sequence[Group]
+    names: Names = field(repr=False)
+    titles: Mapping[Key, str]
+    families: Mapping[Key, frozenset[Family]]
+    notes: tuple[str, ...] = ()
+
+    def families_of(self, group: Group) -> frozenset[Family]:
+        """The IP versions that the group's endpoints speak."""
+        return frozenset[Family]().union(*(self.families[key] for key in group.endpoints))
+
+    def endpoints(self, group: Group) -> list[str]:
+        """The group's endpoints by name."""
+        return [self.titles[key] for key in group.endpoints]
+
+    def pods(self, group: Group) -> list[str]:
+        """The pods among a group's peers; the endpoint itself only when it is not the only one."""
+        found = self.names.pods(group.peers, self.families_of(group))
+        alone = self.endpoints(group) if len(group.endpoints) == 1 else []
+        return [name for name in found if name not in alone]
+
+    def pods_words(self, group: Group) -> list[str]:
+        """The same, by namespace where it is shorter."""
+        alone = self.endpoints(group) if len(group.endpoints) == 1 else []
+        everybody = [name for name in self.titles.values() if name not in alone]
+        return pods_words(self.pods(group), everybody)
+
+    def strangers(self, group: Group) -> list[str]:
+        """Who else is among a group's peers."""
+        return self.names.strangers(group.peers, self.families_of(group))
+
+
+def difference(wanted: Wanted) -> Difference:
+    """Make the change in memory and compare.
+
+    Raises:
+        KoratError: the change would be refused, or cannot be compared.
+    """
+    client = store_of(wanted.base)[0] if wanted.offline else connect(wanted.config)
+    resources = [resource for item in wanted.items for resource in item.resources]
+    if wanted.offline:
+        resources = [bare(resource) for resource in resources]
+    batch = prepare(client, Verb.DELETE if wanted.delete else Verb.APPLY, resources)
+    there = _changed(batch)
+    old = Places(wanted.base)
+    new = old if wanted.delete else Places([*wanted.base, *wanted.items])
+    if wanted.offline:
+        before, after = running(batch.before, old), running(there, new)
+    else:
+        before, after = _stored(batch.before, old), _stored(_moved(there, batch), new)
+    found = _compared(before, after)
+    return replace(found, notes=(*batch.notes, *_left_out(found, batch.resources)))
+
+
+def _changed(batch: Batch) -> dict[Key, Resource]:
+    """The objects after the change."""
+    named = {resource.key: resource for resource in batch.resources}
+    if batch.verb is Verb.DELETE:
+        return {key: r for key, r in batch.before.items() if key not in named}
+    return {**batch.before, **named}
+
+
+def _stored(there: Mapping[Key, Resource], places: Places) -> Snapshot:
+    snapshot = Snapshot.of(Objects(dict(there), 0))
+    return Snapshot(snapshot.objects, snapshot.cluster, places)
+
+
+def _moved(there: Mapping[Key, Resource], batch: Batch) -> dict[Key, Resource]:
+    """The objects with the endpoints that running pods would have after the change."""
+    pods = {r.key: r for r in batch.resources if isinstance(r, Pod)}
+    after = dict(there)
+    for key, endpoint in there.items():
+        if not isinstance(endpoint, WorkloadEndpoint):
+            continue
+        pod = pods.get(Key("Pod", key.namespace, endpoint.spec.pod))
+        if pod is None:
+            continue
+        if batch.verb is Verb.DELETE:
+            del after[key]
+        else:
+            after[key] = _relabelled(endpoint, pod)
+    return after
+
+
+def _relabelled(endpoint: WorkloadEndpoint, pod: Pod) -> WorkloadEndpoint:
+    """The endpoint as the pod's new manifest makes it, where it is."""
+    spec = endpoint.spec
+    place = spec.node, spec.container_id, spec.ip_networks, spec.interface_name, spec.mac
+    return endpoint_of(pod, *place)
+
+
+def _compared(before: Snapshot, after: Snapshot) -> Difference:
+    """Compare the workloads that both have.
+
+    Raises:
+        Unsupported: port lists cut each other into too many pieces.
+    """
+    ends = [{e.key: e for e in each.cluster.endpoints} for each in (before, after)]
+    shared = sorted(ends[0].keys() & ends[1].keys())
+    try:
+        groups = grouped(compare(before.cluster, after.cluster))
+    except IntricateError as error:
+        remedy = "source and destination port lists multiply; use fewer ranges"
+        raise Unsupported(f"the policies cannot be compared: {error}", remedy) from error
+    titles = {key: title(after.objects, key) for key in shared}
+    families = {key: frozenset(a.family for a in ends[0][key].addresses) for key in shared}
+    names = Names(after.cluster, titles)
+    return Difference(before, after, groups, names, titles, families)
+
+
+def _left_out(found: Difference, resources: Iterable[Resource]) -> Iterator[str]:
+    """Which pods of the files were not compared."""
+    pods = [r for r in resources if isinstance(r, Pod) and not r.spec.host_network]
+    names = {f"{pod.metadata.namespace}/{pod.metadata.name}" for pod in pods}
+    missing = sorted(names - set(found.titles.values()))
+    if missing:
+        yield f"not compared, for they do not run both before and after: {', '.join(missing)}"
+
+
+def rows(found: Difference) -> Iterator[dict[str, Any]]:
+    """Every change for scripts, one peer and one protocol each."""
+    for group in found.groups:
+        names = [*found.names.pods(group.peers, found.families_of(group)), *found.strangers(group)]
+        for endpoint, peer in product(found.endpoints(group), names):
+            if endpoint != peer:
+                for protocol, ports in traffic_rows(group.traffic):
+                    yield {
+                        "direction": group.direction.value,
+                        "endpoint": endpoint,
+                        "peer": peer,
+                        "protocol": protocol,
+                        "ports": ports,
+                        **_ruling("before", group.before, found.before),
+                        **_ruling("after", group.after, found.after),
+                    }
+
+
+def _ruling(when: str, ruling: Ruling, snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        when: ruling.action.value,
+        f"{when}Rule": ruling.ref.text,
+        f"{when}Place": snapshot.places.of(ruling.ref) or None,
+    }
