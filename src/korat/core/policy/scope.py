@@ -17,6 +17,9 @@ from korat.core.model.label import (
 from korat.core.model.policy import EntityRule, GlobalPolicySpec, PolicySpec, ServiceAccountMatch
 from korat.core.selector import Selector, conjunction, parse
 
+_NAMESPACED = parse(f"has({NAMESPACE})")
+_WITH_ACCOUNT = parse(f"has({SERVICE_ACCOUNT})")
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -29,6 +32,9 @@ class Scope:
 def policy_selector(spec: PolicySpec, namespace: str) -> Selector:
     """The endpoints that a policy applies to; ``namespace`` is empty for a global policy.
 
+    In a global policy with a ``namespaceSelector``, every ``all()`` in it and in ``selector`` means
+    whoever is in a namespace, and likewise for service accounts; in a namespaced one it does not.
+
     Raises:
         SelectorError: one of its selectors is malformed.
     """
@@ -36,9 +42,12 @@ def policy_selector(spec: PolicySpec, namespace: str) -> Selector:
     if namespace:
         parts.append(_in_namespace(namespace))
     if isinstance(spec, GlobalPolicySpec) and spec.namespace_selector:
-        parts.append(_namespaces(spec.namespace_selector))
+        parts.append(parse(spec.namespace_selector).prefixed(NAMESPACE_PREFIX))
+        parts = [part.with_all(_NAMESPACED) for part in parts]
     if spec.service_account_selector:
-        parts.append(_service_accounts(spec.service_account_selector))
+        parts.append(parse(spec.service_account_selector).prefixed(SERVICE_ACCOUNT_PREFIX))
+        if not namespace:
+            parts = [part.with_all(_WITH_ACCOUNT) for part in parts]
     return conjunction(*parts) if parts else parse("")
 
 
@@ -46,25 +55,26 @@ def entity_scope(entity: EntityRule, namespace: str) -> Scope:
     """The endpoints and sets that one side of a rule asks for.
 
     In a namespaced policy any selector, even a lone ``notSelector``, speaks of the policy's own
-    namespace unless a ``namespaceSelector`` widens it.
+    namespace unless a ``namespaceSelector`` widens it. Beside others, ``notSelector`` is one more
+    thing to ask of the same endpoint or set, whoever else has its addresses; alone, in a global
+    policy, it excludes addresses, and so matches also those that nobody has.
 
     Raises:
         SelectorError: one of its selectors is malformed.
     """
-    accounts = entity.service_accounts
+    accounts = _accounts(entity.service_accounts) if entity.service_accounts is not None else []
     parts: list[Selector] = []
     if entity.namespace_selector:
         parts.append(_namespaces(entity.namespace_selector))
-    elif namespace and (entity.selector or entity.not_selector or accounts is not None):
+    elif namespace and (entity.selector or entity.not_selector or accounts):
         parts.append(_in_namespace(namespace))
-    if accounts is not None:
-        parts.extend(_accounts(accounts))
+    parts += accounts
     if entity.selector:
         parts.append(parse(entity.selector))
-    return Scope(
-        conjunction(*parts) if parts else None,
-        parse(entity.not_selector) if entity.not_selector else None,
-    )
+    excluded = parse(entity.not_selector) if entity.not_selector else None
+    if not parts:
+        return Scope(None, excluded)
+    return Scope(conjunction(*parts, *([excluded.negated] if excluded is not None else [])))
 
 
 def _in_namespace(namespace: str) -> Selector:
@@ -74,17 +84,8 @@ def _in_namespace(namespace: str) -> Selector:
 def _namespaces(text: str) -> Selector:
     selector = parse(text)
     if selector.is_global:
-        return parse(f"!has({NAMESPACE})")
-    if selector.is_all:
-        return parse(f"has({NAMESPACE})")
-    return selector.prefixed(NAMESPACE_PREFIX)
-
-
-def _service_accounts(text: str) -> Selector:
-    selector = parse(text)
-    if selector.is_all:
-        return parse(f"has({SERVICE_ACCOUNT})")
-    return selector.prefixed(SERVICE_ACCOUNT_PREFIX)
+        return _NAMESPACED.negated
+    return selector.prefixed(NAMESPACE_PREFIX).with_all(_NAMESPACED)
 
 
 def _accounts(accounts: ServiceAccountMatch) -> list[Selector]:
@@ -93,7 +94,7 @@ def _accounts(accounts: ServiceAccountMatch) -> list[Selector]:
         names = ", ".join(_quoted(name) for name in accounts.names)
         parts.append(parse(f"{SERVICE_ACCOUNT} in {{ {names} }}"))
     if accounts.selector:
-        parts.append(_service_accounts(accounts.selector))
+        parts.append(parse(accounts.selector).prefixed(SERVICE_ACCOUNT_PREFIX))
     return parts
 
 

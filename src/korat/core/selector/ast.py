@@ -220,6 +220,21 @@ def negation(node: Node) -> Node:
     return node.operand if isinstance(node, Not) else Not(node)
 
 
+def with_all(node: Node, instead: Node) -> Node:
+    """The tree with another node in the place of every ``all()``."""
+    match node:
+        case All():
+            return instead
+        case Not(operand):
+            return negation(with_all(operand, instead))
+        case And(operands):
+            return And(tuple(with_all(operand, instead) for operand in operands))
+        case Or(operands):
+            return Or(tuple(with_all(operand, instead) for operand in operands))
+        case _:
+            return node
+
+
 def _every(tests: tuple[Test, ...]) -> Test:
     if len(tests) == 2:  # noqa: PLR2004 - pairs are the usual case and need no loop
         left, right = tests

@@ -62,6 +62,15 @@ class Selector:
         """This selector over labels whose keys have ``prefix``: ``pcns.``, ``pcsa.``."""
         return Selector(self.root.prefixed(prefix))
 
+    def with_all(self, instead: "Selector") -> "Selector":
+        """This selector with another one in the place of every ``all()``."""
+        return Selector(ast.with_all(self.root, instead.root))
+
+    @property
+    def negated(self) -> "Selector":
+        """What matches where this does not."""
+        return Selector(ast.negation(self.root))
+
     @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Selector) and self.canonical == other.canonical

@@ -20,10 +20,16 @@ SELECTED = {
         "red",
         f'({NS} && pcsa.trust == "high")',
     ),
-    "all service accounts": (
+    "all service accounts": ({"service_account_selector": "all()"}, "red", NS),
+    "all service accounts, global": (
         {"service_account_selector": "all()"},
-        "red",
-        f"({NS} && has(projectcalico.org/serviceaccount))",
+        "",
+        "has(projectcalico.org/serviceaccount)",
+    ),
+    "all() beside service accounts, global": (
+        {"selector": "all()", "service_account_selector": "trust != 'high'"},
+        "",
+        '(has(projectcalico.org/serviceaccount) && pcsa.trust != "high")',
     ),
     "namespaces": (
         {"namespace_selector": "has(team)", "selector": "has(a)"},
@@ -31,6 +37,16 @@ SELECTED = {
         "(has(a) && has(pcns.team))",
     ),
     "all namespaces": ({"namespace_selector": "all()"}, "", "has(projectcalico.org/namespace)"),
+    "all() beside namespaces": (
+        {"namespace_selector": "!has(team)", "selector": "all() || has(a)"},
+        "",
+        "((has(projectcalico.org/namespace) || has(a)) && !has(pcns.team))",
+    ),
+    "all() within namespaces": (
+        {"namespace_selector": "!all() || has(team)"},
+        "",
+        "(!has(projectcalico.org/namespace) || has(pcns.team))",
+    ),
 }
 
 
@@ -44,7 +60,12 @@ SIDES = {
     "nothing": ({}, "red", (None, None)),
     "a selector": ({"selector": "has(a)"}, "red", (f"({NS} && has(a))", None)),
     "a selector, global": ({"selector": "has(a)"}, "", ("has(a)", None)),
-    "a lone notSelector": ({"not_selector": "has(a)"}, "red", (NS, "has(a)")),
+    "a lone notSelector": ({"not_selector": "has(a)"}, "red", (f"({NS} && !has(a))", None)),
+    "a notSelector beside a selector": (
+        {"selector": "has(b)", "not_selector": "!has(a)"},
+        "",
+        ("(has(b) && has(a))", None),
+    ),
     "a lone notSelector, global": ({"not_selector": "has(a)"}, "", (None, "has(a)")),
     "namespaces": (
         {"namespace_selector": "has(team)", "selector": "has(a)"},
@@ -66,7 +87,17 @@ SIDES = {
         "",
         ('projectcalico.org/serviceaccount in {"a"}', None),
     ),
-    "accounts of no kind": ({"service_accounts": ServiceAccountMatch()}, "red", (NS, None)),
+    "accounts of no kind": ({"service_accounts": ServiceAccountMatch()}, "red", (None, None)),
+    "all accounts": (
+        {"service_accounts": ServiceAccountMatch(selector="all()")},
+        "red",
+        (NS, None),
+    ),
+    "all() within namespaces": (
+        {"namespace_selector": "!all()"},
+        "red",
+        ("!has(projectcalico.org/namespace)", None),
+    ),
 }
 
 

@@ -113,7 +113,9 @@ WHY = {
     'the source does not match (projectcalico.org/namespace == "red" && has(app))': allow(
         who(selector="has(app)")
     ),
-    'the destination matches app == "db"': allow(None, who(not_selector="app == 'db'")),
+    'the destination does not match (projectcalico.org/namespace == "red" && !app == "db")': allow(
+        None, who(not_selector="app == 'db'")
+    ),
     "the source services are not known in this datastore": allow(
         who(services=ServiceMatch(name="s"))
     ),
@@ -129,6 +131,15 @@ def test_why_not(why, asked):
     assert found is not None
     ((trace,),) = [p.rules for stage in found.stages for p in stage.policies]
     assert trace.why_not == why
+
+
+def test_why_not_of_a_lone_not_selector_in_a_global_policy():
+    asked = allow(None, who(not_selector="app == 'db'"))
+    cluster = Cluster.build([*PODS, policy(namespace="", ingress=[asked])])
+    found = verdict(cluster, packet(OUT, DB)).ingress
+    assert found is not None
+    ((trace,),) = [p.rules for stage in found.stages for p in stage.policies]
+    assert trace.why_not == 'the destination matches app == "db"'
 
 
 def test_why_not_of_an_excluded_icmp_type():

@@ -100,7 +100,18 @@ PEERS = {
         who(service_accounts=ServiceAccountMatch(selector="trust == 'high'")),
         "db",
     ),
-    "service accounts all()": (who(service_accounts=ServiceAccountMatch(selector="all()")), "db"),
+    "service accounts all() are whoever is in the namespace": (
+        who(service_accounts=ServiceAccountMatch(selector="all()")),
+        "web db set",
+    ),
+    "service accounts of which nothing is asked": (
+        who(service_accounts=ServiceAccountMatch()),
+        "web db far set wan out",
+    ),
+    "all() within a namespaceSelector": (
+        who(namespace_selector="!all()"),
+        "wan",
+    ),
     "service accounts in another namespace": (
         who(
             service_accounts=ServiceAccountMatch(names=("ops",)),
