@@ -72,7 +72,7 @@ Rules = tuple[PolicyRule, ...]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy with its effective selector."""
+    """A policy with its effective selector; a ``staged`` one is counted and decides nothing."""
 
     key: Key
     tier: str
@@ -81,6 +81,7 @@ class Policy:
     directions: frozenset[Direction]
     ingress: Rules
     egress: Rules
+    staged: bool = False
 
     def rules(self, direction: Direction) -> Rules:
         """Its rules for one direction."""

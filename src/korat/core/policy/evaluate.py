@@ -31,10 +31,14 @@ class RuleTrace:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTrace:
-    """A policy or profile that was asked, with its rules up to the one that decided."""
+    """A policy or profile that was asked, with its rules up to the one that decided.
+
+    In a ``staged`` policy the last one that matched would have decided, and Log rules do not log.
+    """
 
     key: Key
     rules: tuple[RuleTrace, ...]
+    staged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +105,32 @@ class _Walk:
         self.direction = direction
         self.scene = scene
         self.logs: list[RuleRef] = []
+        self.staged: list[RuleRef] = []
         self.stages: list[StageTrace] = []
 
     def ask_tier(self, tier: Tier, policies: list[Policy]) -> Outcome | None:
         """The outcome of a tier, or None when the packet goes on to the next one."""
         traces: list[PolicyTrace] = []
+        # A tier of which only staged policies govern the endpoint is as if it were not there.
+        enforced = any(not policy.staged for policy in policies)
         decided = None
         for policy in policies:
             refs = (
                 (RuleRef.rule(self.direction, tier.name, policy.key, index), rule)
                 for index, rule in enumerate(policy.rules(self.direction))
             )
-            decided = self._ask(policy.key, refs, traces)
-            if decided is not None:
+            found = self._ask(policy.key, refs, traces, staged=policy.staged)
+            if policy.staged and found is not None:
+                self.staged.append(found.ref)
+            elif policy.staged and tier.denies and not enforced:
+                ref = RuleRef.staged_default(self.direction, tier.name, policy.key)
+                self.staged.append(ref)
+            elif not policy.staged and found is not None:
+                decided = found
                 break
         if decided is not None:
             outcome = self._outcome(decided)
-        elif tier.denies:
+        elif tier.denies and enforced:
             outcome = self._deny(RuleRef.tier_default(self.direction, tier.name))
         else:
             outcome = None
@@ -146,7 +159,12 @@ class _Walk:
         return outcome
 
     def _ask(
-        self, key: Key, rules: Iterable[tuple[RuleRef, PolicyRule]], traces: list[PolicyTrace]
+        self,
+        key: Key,
+        rules: Iterable[tuple[RuleRef, PolicyRule]],
+        traces: list[PolicyTrace],
+        *,
+        staged: bool = False,
     ) -> RuleTrace | None:
         """The first rule that matches and is no Log, if any; adds to ``traces`` and logs."""
         asked: list[RuleTrace] = []
@@ -159,18 +177,19 @@ class _Walk:
             if trace.action is not RuleAction.LOG:
                 decided = trace
                 break
-            self.logs.append(ref)
-        traces.append(PolicyTrace(key, tuple(asked)))
+            if not staged:
+                self.logs.append(ref)
+        traces.append(PolicyTrace(key, tuple(asked), staged))
         return decided
 
     def _outcome(self, decided: RuleTrace) -> Outcome | None:
         match decided.action:
             case RuleAction.ALLOW:
-                return Outcome(Action.ALLOW, decided.ref, tuple(self.logs))
+                return Outcome(Action.ALLOW, decided.ref, tuple(self.logs), tuple(self.staged))
             case RuleAction.DENY:
                 return self._deny(decided.ref)
             case _:
                 return None
 
     def _deny(self, ref: RuleRef) -> Outcome:
-        return Outcome(Action.DENY, ref, tuple(self.logs))
+        return Outcome(Action.DENY, ref, tuple(self.logs), tuple(self.staged))

@@ -33,6 +33,7 @@ class Reason(Enum):
 
     RULE = "rule"
     TIER_DEFAULT = "tier default"
+    STAGED_DEFAULT = "staged tier default"
     PROFILE_RULE = "profile rule"
     PROFILE_MISSING = "profile missing"
     NO_PROFILE_MATCHED = "no profile matched"
@@ -63,6 +64,14 @@ class RuleRef:
         return cls(direction, tier, None, None, Reason.TIER_DEFAULT)
 
     @classmethod
+    def staged_default(cls, direction: Direction, tier: str, policy: Key) -> "RuleRef":
+        """What the tier would do by default if this staged policy, which did not decide, counted.
+
+        Only a tier in which nothing but staged policies governs the endpoint has any.
+        """
+        return cls(direction, tier, policy, None, Reason.STAGED_DEFAULT)
+
+    @classmethod
     def profile_rule(cls, direction: Direction, profile: str, index: int) -> "RuleRef":
         """Rule ``index`` of a profile."""
         return cls(direction, "", profile_key(profile), index, Reason.PROFILE_RULE)
@@ -91,6 +100,8 @@ class RuleRef:
                 return f"{self.tier} {self.policy} rule {self.index}"
             case Reason.TIER_DEFAULT:
                 return f"{self.tier} tier default"
+            case Reason.STAGED_DEFAULT:
+                return f"{self.tier} {self.policy} tier default"
             case Reason.PROFILE_RULE:
                 return f"{self.policy} rule {self.index}"
             case Reason.PROFILE_MISSING:
@@ -112,8 +123,13 @@ def profile_key(name: str) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A verdict, who gave it, and the Log rules passed on the way, in order."""
+    """A verdict, who gave it, and what was passed on the way, in order.
+
+    ``logs`` are the Log rules. ``staged`` is what staged policies would have done: of each that
+    was asked the first rule that matches and is no Log, or what stands for its tier's default.
+    """
 
     action: Action
     ref: RuleRef
     logs: tuple[RuleRef, ...] = ()
+    staged: tuple[RuleRef, ...] = ()

@@ -18,7 +18,7 @@ from korat.core.policy.outcome import RuleRef
 from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side
 from korat.core.table.grid import Box, minus
 from korat.core.table.predicate import HasLabels, InNets, OwnsPort, named_ports, needs_of
-from korat.core.table.sequence import Sequence
+from korat.core.table.sequence import Sequence, Step, Trial
 from korat.core.table.value import number_last
 
 #: Stands for every protocol that no rule of a plan speaks of.
@@ -98,6 +98,10 @@ class LoweredRule:
         self._family = family
         self._boxes: dict[tuple[int, int, int], tuple[Box, ...]] = {}
 
+    def admits(self, source: int, destination: int) -> bool:
+        """Whether it can match between two addresses of which this is true."""
+        return self.source.admits(source) and self.destination.admits(destination)
+
     def boxes(self, protocol: int, source: int, destination: int) -> tuple[Box, ...]:
         """The disjoint boxes of a protocol's plane that the rule matches between two addresses."""
         key = protocol, source & self.source.mask, destination & self.destination.mask
@@ -144,10 +148,18 @@ def _icmp_box(icmp: IcmpMatch, last: int) -> Box:
 
 
 @dataclass(frozen=True, slots=True)
+class LoweredTrial:
+    """A staged policy with lowered rules."""
+
+    rules: tuple[LoweredRule, ...]
+    miss: RuleRef | None
+
+
+@dataclass(frozen=True, slots=True)
 class LoweredStage:
     """A stage of a sequence with lowered rules."""
 
-    rules: tuple[LoweredRule, ...]
+    rules: tuple[LoweredRule | LoweredTrial, ...]
     end: RuleRef | None
 
 
@@ -175,10 +187,10 @@ class Lowering:
     def plan(self, sequence: Sequence) -> Plan:
         """Lower a sequence."""
         stages = tuple(
-            LoweredStage(tuple(self._rule(step.ref, step.rule) for step in stage.steps), stage.end)
+            LoweredStage(tuple(map(self._step, stage.steps)), stage.end)
             for stage in sequence.stages
         )
-        rules = [rule for stage in stages for rule in stage.rules]
+        rules = [rule for stage in stages for rule in _flat(stage.rules)]
         protocols = frozenset[int]().union(*(rule.protocols() for rule in rules))
         return Plan(
             stages,
@@ -186,6 +198,12 @@ class Lowering:
             union(rule.source.mask for rule in rules),
             union(rule.destination.mask for rule in rules),
         )
+
+    def _step(self, step: Step | Trial) -> LoweredRule | LoweredTrial:
+        if isinstance(step, Trial):
+            rules = tuple(self._rule(each.ref, each.rule) for each in step.steps)
+            return LoweredTrial(rules, step.miss)
+        return self._rule(step.ref, step.rule)
 
     def _rule(self, ref: RuleRef, rule: NormalRule) -> LoweredRule:
         ends = self._side(rule.source), self._side(rule.destination)
@@ -211,6 +229,12 @@ class Lowering:
 
     def _bit(self, atom: Atom) -> int:
         return 1 << self.atoms.setdefault(atom, len(self.atoms))
+
+
+def _flat(rules: Iterable[LoweredRule | LoweredTrial]) -> Iterator[LoweredRule]:
+    """The rules, those of staged policies among them."""
+    for rule in rules:
+        yield from (rule.rules if isinstance(rule, LoweredTrial) else (rule,))
 
 
 def union(masks: Iterable[int]) -> int:

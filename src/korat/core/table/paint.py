@@ -1,19 +1,35 @@
 """A verdict table from a plan and what is true of the two addresses."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from korat.core.policy.outcome import Action, Outcome, RuleRef
 from korat.core.policy.rule import RuleAction
 from korat.core.table.grid import Box, Grid, Patch, V, cuts_of
-from korat.core.table.lower import OTHER_PROTOCOL, LoweredRule, Plan
+from korat.core.table.lower import OTHER_PROTOCOL, LoweredRule, LoweredTrial, Plan
 from korat.core.table.value import Cell, Cells, VerdictTable, number_last
 
-#: The Log rules that a region has passed.
-Trail = tuple[RuleRef, ...]
+
+class Trail(NamedTuple):
+    """The Log rules that a region has passed, and what staged policies noted of it."""
+
+    logs: tuple[RuleRef, ...] = ()
+    staged: tuple[RuleRef, ...] = ()
+
+
 #: A rule with its boxes on one plane.
 Brush = tuple[LoweredRule, tuple[Box, ...]]
+
+
+class Trial(NamedTuple):
+    """A staged policy on one plane, and what it notes where none of its rules matches."""
+
+    brushes: Sequence[Brush]
+    miss: RuleRef | None
+
+
 #: What is left of a stage on one plane between two addresses.
-Layer = tuple[Sequence[Brush], RuleRef | None]
+Layer = tuple[Sequence[Brush | Trial], RuleRef | None]
 
 #: How often boxes may meet slabs on one plane. Lists of source ports crossed with as many lists of
 #: destination ports reach it, which hardly anybody needs; unbounded they would take all memory.
@@ -30,23 +46,20 @@ def paint(plan: Plan, source: int, destination: int) -> VerdictTable:
     Raises:
         IntricateError: one of its planes has too many pieces.
     """
-    stages = [
-        (
-            [
-                rule
-                for rule in stage.rules
-                if rule.source.admits(source) and rule.destination.admits(destination)
-            ],
-            stage.end,
-        )
-        for stage in plan.stages
-    ]
+
+    def admitted(rule: LoweredRule | LoweredTrial) -> bool:
+        return isinstance(rule, LoweredTrial) or rule.admits(source, destination)
+
+    def brush(rule: LoweredRule | LoweredTrial, protocol: int) -> Brush | Trial:
+        if isinstance(rule, LoweredTrial):
+            own = [r for r in rule.rules if r.admits(source, destination)]
+            return Trial([(r, r.boxes(protocol, source, destination)) for r in own], rule.miss)
+        return rule, rule.boxes(protocol, source, destination)
+
+    stages = [(list(filter(admitted, stage.rules)), stage.end) for stage in plan.stages]
 
     def cells(protocol: int) -> Cells:
-        layers = [
-            ([(rule, rule.boxes(protocol, source, destination)) for rule in rules], end)
-            for rules, end in stages
-        ]
+        layers = [([brush(rule, protocol) for rule in rules], end) for rules, end in stages]
         return _plane(layers, number_last(protocol))
 
     (rest,) = cells(OTHER_PROTOCOL)
@@ -66,9 +79,9 @@ def table(planes: dict[int, Cells], other: Outcome) -> VerdictTable:
 def _plane(layers: Iterable[Layer], last: int) -> Cells:
     layers = list(layers)
     grid: Grid[Trail] = _cut(
-        last, [box for brushes, _ in layers for _, boxes in brushes for box in boxes]
+        last, [box for brushes, _ in layers for _, boxes in _flat(brushes) for box in boxes]
     )
-    grid.fill(())
+    grid.fill(Trail())
     painted: list[Patch[Outcome]] = []
     for brushes, end in layers:
         passed = _stage(grid, brushes, painted)
@@ -91,12 +104,22 @@ def _cut(last: int, boxes: Sequence[Box]) -> Grid[V]:
     return grid
 
 
+def _flat(brushes: Iterable[Brush | Trial]) -> Iterator[Brush]:
+    """The brushes, those of staged policies among them."""
+    for brush in brushes:
+        yield from (brush.brushes if isinstance(brush, Trial) else (brush,))
+
+
 def _stage(
-    grid: Grid[Trail], brushes: Iterable[Brush], painted: list[Patch[Outcome]]
+    grid: Grid[Trail], brushes: Iterable[Brush | Trial], painted: list[Patch[Outcome]]
 ) -> list[Patch[Trail]]:
     """Let each rule take what is left of its boxes; returns the regions that Pass sends on."""
     passed: list[Patch[Trail]] = []
-    for rule, boxes in brushes:
+    for brush in brushes:
+        if isinstance(brush, Trial):
+            _note(grid, brush)
+            continue
+        rule, boxes = brush
         taken = [patch for box in boxes for patch in grid.take(box)]
         match rule.action:
             case RuleAction.ALLOW:
@@ -106,17 +129,35 @@ def _stage(
             case RuleAction.PASS:
                 passed.extend(taken)
             case RuleAction.LOG:
-                grid.put(patch._replace(value=(*patch.value, rule.ref)) for patch in taken)
+                grid.put(_passing(taken, Trail((rule.ref,))))
         if not grid:
             break
     return passed
+
+
+def _note(grid: Grid[Trail], trial: Trial) -> None:
+    """Note on each region the first rule of a staged policy that matches there, or the miss."""
+    noted: list[Patch[Trail]] = []
+    for rule, boxes in trial.brushes:
+        for box in boxes:
+            noted.extend(_passing(grid.take(box), Trail((), (rule.ref,))))
+    if trial.miss is not None:
+        noted.extend(_passing(grid.take(grid.whole), Trail((), (trial.miss,))))
+    grid.put(noted)
+
+
+def _passing(patches: Iterable[Patch[Trail]], more: Trail) -> Iterator[Patch[Trail]]:
+    """The regions with more on their trails."""
+    for patch in patches:
+        logs, staged = patch.value
+        yield patch._replace(value=Trail(logs + more.logs, staged + more.staged))
 
 
 def _coloured(
     patches: Iterable[Patch[Trail]], action: Action, ref: RuleRef
 ) -> Iterator[Patch[Outcome]]:
     for slab, first, last, trail in patches:
-        yield Patch(slab, first, last, Outcome(action, ref, trail))
+        yield Patch(slab, first, last, Outcome(action, ref, *trail))
 
 
 def strictest(tables: Sequence[VerdictTable]) -> VerdictTable:

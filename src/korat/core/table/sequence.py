@@ -4,11 +4,12 @@ It is the slow twin of the verdict tables and what they are compiled from. A seq
 stages, one per tier and per profile. A packet is tried against a stage's steps in order: Allow and
 Deny end the sequence, Pass ends the stage, Log leaves a trace and goes on. Past its last step, a
 stage with an ``end`` denies; otherwise the next stage is tried. The last stage has an ``end``.
+Among the steps are trials, which are staged policies: whatever matches there is noted, no more.
 Source: felix/rules/endpoints.go.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from korat.core.net.address import Family
 from korat.core.net.port import icmp_protocol
 from korat.core.policy.cluster import Cluster
-from korat.core.policy.entity import Endpoint, Rules
+from korat.core.policy.entity import Endpoint, Policy, Rules, Tier
 from korat.core.policy.match import Packet
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
 from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side
@@ -41,11 +42,25 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A staged policy: its first step that matches is noted, else ``miss`` where there is one."""
+
+    steps: tuple[Step, ...]
+    miss: RuleRef | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """A tier's or a profile's steps; ``end`` denies what none of them decided, None goes on."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Step | Trial, ...]
     end: RuleRef | None
+
+    @property
+    def rules(self) -> Iterator[Step]:
+        """All its steps, those of trials too, in order."""
+        for step in self.steps:
+            yield from (step.steps if isinstance(step, Trial) else (step,))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +73,7 @@ class Sequence:
 
     def steps(self) -> Iterator[Step]:
         """All steps, in order."""
-        return (step for stage in self.stages for step in stage.steps)
+        return (step for stage in self.stages for step in stage.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +131,7 @@ def _stages(
 ) -> Iterator[Stage]:
     for at, places in groupby(governors.policies, key=itemgetter(0)):
         tier = cluster.tiers[at]
-        steps = (
-            Step(RuleRef.rule(direction, tier.name, policy.key, index), rule)
-            for policy in (tier.policies[place] for _, place in places)
-            for index, rule in _normal(policy.rules(direction), family)
-        )
-        end = RuleRef.tier_default(direction, tier.name) if tier.denies else None
-        yield Stage(tuple(steps), end)
+        yield _tier_stage(tier, [tier.policies[place] for _, place in places], direction, family)
     for name in governors.profiles:
         profile = cluster.profiles.get(name)
         if profile is None:
@@ -132,6 +141,29 @@ def _stages(
         refs = (Step(RuleRef.profile_rule(direction, name, index), rule) for index, rule in rules)
         yield Stage(tuple(refs), None)
     yield Stage((), RuleRef.no_profile_matched(direction))
+
+
+def _tier_stage(
+    tier: Tier, policies: Iterable[Policy], direction: Direction, family: Family
+) -> Stage:
+    """The stage of a tier; without a policy that is enforced it denies nothing."""
+    policies = list(policies)
+    enforced = any(not policy.staged for policy in policies)
+    steps: list[Step | Trial] = []
+    for policy in policies:
+        own = [
+            Step(RuleRef.rule(direction, tier.name, policy.key, index), rule)
+            for index, rule in _normal(policy.rules(direction), family)
+            if not (policy.staged and rule.action is RuleAction.LOG)
+        ]
+        if policy.staged:
+            missing = tier.denies and not enforced
+            miss = RuleRef.staged_default(direction, tier.name, policy.key) if missing else None
+            steps.append(Trial(tuple(own), miss))
+        else:
+            steps += own
+    denies = tier.denies and enforced
+    return Stage(tuple(steps), RuleRef.tier_default(direction, tier.name) if denies else None)
 
 
 def _normal(rules: Rules, family: Family) -> Iterator[tuple[int, NormalRule]]:
@@ -158,18 +190,30 @@ def facts(cluster: Cluster, sequence: Sequence, packet: Packet) -> Facts:
 
 def run(sequence: Sequence, known: Facts) -> Outcome:
     """Try the steps one by one."""
-    logs: list[RuleRef] = []
+    trail = _Trail([], [])
     for stage in sequence.stages:
-        decided = _try(stage, sequence.family, known, logs)
+        decided = _try(stage, sequence.family, known, trail)
         if decided is not None:
-            return Outcome(decided[0], decided[1], tuple(logs))
+            return Outcome(*decided, tuple(trail.logs), tuple(trail.staged))
     raise ValueError("the sequence has no last stage that denies")
 
 
+class _Trail(NamedTuple):
+    """What was passed on the way."""
+
+    logs: list[RuleRef]
+    staged: list[RuleRef]
+
+
 def _try(
-    stage: Stage, family: Family, known: Facts, logs: list[RuleRef]
+    stage: Stage, family: Family, known: Facts, trail: _Trail
 ) -> tuple[Action, RuleRef] | None:
     for step in stage.steps:
+        if isinstance(step, Trial):
+            hits = (each.ref for each in step.steps if matches(each.rule, family, known))
+            noted = next(hits, step.miss)
+            trail.staged.extend([noted] if noted else [])
+            continue
         if not matches(step.rule, family, known):
             continue
         match step.rule.action:
@@ -180,7 +224,7 @@ def _try(
             case RuleAction.PASS:
                 return None
             case RuleAction.LOG:
-                logs.append(step.ref)
+                trail.logs.append(step.ref)
     return None if stage.end is None else (Action.DENY, stage.end)
 
 

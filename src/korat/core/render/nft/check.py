@@ -11,10 +11,20 @@ from itertools import pairwise
 
 from korat.core.net.address import Family
 from korat.core.net.port import PORT_LAST, PROTOCOL_LAST, Protocol
-from korat.core.render.nft.ruleset import Chain, Hook, Lookup, NamedSet, Ruleset, VerdictMap
+from korat.core.render.nft.ruleset import (
+    Chain,
+    Hook,
+    Lookup,
+    NamedSet,
+    NumberMap,
+    Ruleset,
+    VerdictMap,
+)
 from korat.core.render.nft.statement import (
     NFPROTO,
     Action,
+    Carry,
+    CarryFrom,
     Choice,
     Field,
     InSet,
@@ -42,6 +52,7 @@ _LAST: Mapping[Type, int] = {
     Type.ICMPV6_TYPE: 255,
     Type.ICMPV6_CODE: 255,
     Type.NFPROTO: 255,
+    Type.NUMBER: (1 << 32) - 1,
 }
 
 
@@ -57,6 +68,9 @@ def check(ruleset: Ruleset) -> None:
     """
     for name, lookup in ruleset.lookups.items():
         _check_elements(name, lookup.types, lookup.elements, interval=lookup.interval)
+        if isinstance(lookup, NumberMap):
+            for number in set(lookup.elements.values()):
+                _check_value(name, Type.NUMBER, number, interval=False)
     for name, chain in ruleset.chains.items():
         _check_rules(f"chain {name}", chain, ruleset)
     depths: dict[str, int] = {}
@@ -96,7 +110,7 @@ def fields_of(statements: Iterable[Statement]) -> Iterator[Field]:
     for statement in statements:
         if isinstance(statement, Match):
             yield statement.field
-        elif isinstance(statement, InSet | MapLookup | Choice):
+        elif isinstance(statement, InSet | MapLookup | CarryFrom | Choice):
             yield from statement.fields
 
 
@@ -149,7 +163,9 @@ def _check_statement(where: str, statement: Statement, ruleset: Ruleset) -> None
             if len({key for key, _ in elements}) != len(elements):
                 raise RefusedError(f"{where}: a key stands twice in a vmap")
             _check_elements(where, _types(fields), [key for key, _ in elements], interval=True)
-        case InSet(fields, name) | MapLookup(fields, name):
+        case Carry(number):
+            _check_value(where, Type.NUMBER, number, interval=False)
+        case InSet(fields, name) | MapLookup(fields, name) | CarryFrom(fields, name):
             _check_reference(where, statement, ruleset.lookups.get(name), _types(fields))
         case _:
             pass
@@ -161,9 +177,9 @@ def _bare(value: Value) -> Value:
 
 
 def _check_reference(
-    where: str, by: InSet | MapLookup, lookup: Lookup | None, types: tuple[Type, ...]
+    where: str, by: InSet | MapLookup | CarryFrom, lookup: Lookup | None, types: tuple[Type, ...]
 ) -> None:
-    kind = NamedSet if isinstance(by, InSet) else VerdictMap
+    kind = {InSet: NamedSet, MapLookup: VerdictMap, CarryFrom: NumberMap}[type(by)]
     if lookup is None:
         raise RefusedError(f"{where}: there is no {by.name}")
     if not isinstance(lookup, kind):

@@ -3,8 +3,8 @@
 For: the node's apply step. The result depends on the two states only. Not for: repairing a table
 that someone else changed; there ``Ruleset.text`` replaces the whole table.
 
-The order within the transaction is what the kernel asks for: a thing exists before something
-refers to it, and nothing refers to a thing when it goes.
+The order within a transaction is what the kernel asks for: a thing exists before something refers
+to it, and nothing refers to a thing when it goes.
 
 1. declare new chains, sets and maps, all still empty
 2. flush changed and removed chains, delete elements that go or change (or flush their lookup): all
@@ -19,13 +19,15 @@ A packet that is on its way while the kernel commits sees the rules of before an
 after. An element that leads it to a chain of the same transaction finds that chain still empty, and
 an empty chain returns, which for policy is an allow; a map that was emptied sends it on to the
 default. So the node goes by ``stages``: new things first, unreachable; then the switch; then the
-old ones go, when no packet is left in them.
+old ones go, when no packet is left in them. Elements under a number that packets carry are such
+things too: early when no packet carries it yet, late when none does any more.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
+from korat.core.pmap import Difference, differences
 from korat.core.render.nft.ruleset import (
     TABLE,
     Lookup,
@@ -45,12 +47,9 @@ def diff(old: Ruleset | None, new: Ruleset) -> str:
     """The transaction from ``old`` to ``new``; empty when they are equal.
 
     ``old`` None means that nothing is known: the table is replaced whole.
-    Complexity: the size of both; lookups that are one object on both sides cost nothing.
+    Complexity: the size of both; of persistent maps, the size of what is not shared.
     """
-    if old is None or _changes_nature(old, new):
-        return new.text
-    lines = list(_Plan.of(old, new).lines())
-    return "\n".join(lines) + "\n" if lines else ""
+    return "".join(_transactions(old, new, staged=False))
 
 
 def stages(old: Ruleset | None, new: Ruleset) -> tuple[str, ...]:
@@ -60,104 +59,138 @@ def stages(old: Ruleset | None, new: Ruleset) -> tuple[str, ...]:
     Things that change their nature under one name cannot be there twice; they load the whole table,
     which is a new one to every packet.
     """
+    return tuple(_transactions(old, new, staged=True))
+
+
+def _transactions(old: Ruleset | None, new: Ruleset, *, staged: bool) -> Iterator[str]:
     if old is None or _changes_nature(old, new):
-        return (new.text,)
-    grown = _joined(new, old)
-    shrinking = _joined(old, new)
-    steps = (diff(old, grown), diff(grown, shrinking), diff(shrinking, new))
-    return tuple(step for step in steps if step)
+        yield new.text
+        return
+    switch = _Step(old, new)
+    build, clear = (_Step(old, new), _Step(old, new)) if staged else (switch, switch)
+    _sort_chains(old, new, (build, switch, clear))
+    _sort_lookups(old, new, (build, switch, clear))
+    for step in (build, switch, clear) if staged else (switch,):
+        lines = list(step.lines())
+        if lines:
+            yield "\n".join(lines) + "\n"
 
 
-def _joined(more: Ruleset, first: Ruleset) -> Ruleset:
-    """The first ruleset with what only the other one has."""
-    return Ruleset({**more.lookups, **first.lookups}, {**more.chains, **first.chains})
+@dataclass(slots=True)
+class _Step:
+    """One transaction: names of chains and lookups, and keys of lookups, by what is done to them.
 
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Which names are touched, and how; each tuple is sorted."""
+    Of ``shrunk`` None stands for all keys.
+    """
 
     old: Ruleset
     new: Ruleset
-    changed_chains: tuple[str, ...]
-
-    @classmethod
-    def of(cls, old: Ruleset, new: Ruleset) -> "_Plan":
-        """Compare."""
-        changed = (
-            name
-            for name in old.chains.keys() & new.chains.keys()
-            if old.chains[name] is not new.chains[name] and old.chains[name] != new.chains[name]
-        )
-        return cls(old, new, tuple(sorted(changed)))
+    born_chains: list[str] = field(default_factory=list)
+    born_lookups: list[str] = field(default_factory=list)
+    changed_chains: list[str] = field(default_factory=list)
+    shrunk: dict[str, list[Key] | None] = field(default_factory=dict)
+    grown: dict[str, Iterable[Key]] = field(default_factory=dict)
+    dead_chains: list[str] = field(default_factory=list)
+    dead_lookups: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
         """The commands in order."""
         old, new = self.old, self.new
-        born_chains = sorted(new.chains.keys() - old.chains.keys())
-        born_lookups = sorted(new.lookups.keys() - old.lookups.keys())
-        dead_chains = sorted(old.chains.keys() - new.chains.keys())
-        dead_lookups = sorted(old.lookups.keys() - new.lookups.keys())
-        yield from self._declare(born_chains, born_lookups)
-        yield from (f"flush chain {TABLE} {name}" for name in (*self.changed_chains, *dead_chains))
-        yield from self._shrink(dead_lookups)
-        yield from self._grow()
-        for name in sorted((*self.changed_chains, *born_chains)):
+        born, dead = sorted(self.born_chains), sorted(self.dead_chains)
+        changed = sorted(self.changed_chains)
+        yield from (declare_chain(name, new.chains[name]) for name in born)
+        yield from (declare_lookup(n, new.lookups[n]) for n in sorted(self.born_lookups))
+        yield from (f"flush chain {TABLE} {name}" for name in (*changed, *dead))
+        for name, keys in sorted(self.shrunk.items()):
+            if keys is None:
+                yield f"flush {_noun(old.lookups[name])} {TABLE} {name}"
+            else:
+                yield from delete_elements(name, old.lookups[name], keys)
+        for name, added in sorted(self.grown.items()):
+            yield from add_elements(name, new.lookups[name], added)
+        for name in sorted((*changed, *born)):
             yield from add_rules(name, new.chains[name])
-        yield from self._delete(dead_chains, dead_lookups)
+        for name in sorted(self.dead_lookups):
+            yield f"delete {_noun(old.lookups[name])} {TABLE} {name}"
+        yield from (f"delete chain {TABLE} {name}" for name in dead)
 
-    def _declare(self, chains: Iterable[str], lookups: Iterable[str]) -> Iterator[str]:
-        yield from (declare_chain(name, self.new.chains[name]) for name in chains)
-        yield from (declare_lookup(name, self.new.lookups[name]) for name in lookups)
 
-    def _delete(self, chains: Iterable[str], lookups: Iterable[str]) -> Iterator[str]:
-        for name in lookups:
-            yield f"delete {_noun(self.old.lookups[name])} {TABLE} {name}"
-        yield from (f"delete chain {TABLE} {name}" for name in chains)
+#: What builds, what switches, what clears away; in one transaction they are one step.
+_Steps = tuple[_Step, _Step, _Step]
 
-    def _shrink(self, dead: Iterable[str]) -> Iterator[str]:
-        """Take out elements, so that no element refers to a chain that goes."""
-        for name in dead:
-            lookup = self.old.lookups[name]
-            if isinstance(lookup, VerdictMap) and lookup.elements:
-                yield f"flush map {TABLE} {name}"
-        for name, before, after in self._kept():
-            if _refilled(before, after):
-                yield f"flush {_noun(before)} {TABLE} {name}"
-            else:
-                yield from delete_elements(name, before, _only_in(before, after))
 
-    def _grow(self) -> Iterator[str]:
-        fresh = self.new.lookups.keys() - self.old.lookups.keys()
-        kept = {name: (before, after) for name, before, after in self._kept()}
-        for name in sorted(fresh | kept.keys()):
-            if name in fresh:
-                lookup = self.new.lookups[name]
-                yield from add_elements(name, lookup, lookup.elements)
-            else:
-                before, after = kept[name]
-                added = after.elements if _refilled(before, after) else _only_in(after, before)
-                yield from add_elements(name, after, added)
+def _sort_chains(old: Ruleset, new: Ruleset, steps: _Steps) -> None:
+    build, switch, clear = steps
+    for name, before, after in differences(old.chains, new.chains):
+        if before is None:
+            build.born_chains.append(name)
+        elif after is None:
+            clear.dead_chains.append(name)
+        else:
+            switch.changed_chains.append(name)
 
-    def _kept(self) -> Iterator[tuple[str, Lookup, Lookup]]:
-        """Sets and maps on both sides whose elements differ."""
-        for name in sorted(self.old.lookups.keys() & self.new.lookups.keys()):
-            before, after = self.old.lookups[name], self.new.lookups[name]
-            if before.elements is not after.elements:
-                yield name, before, after
+
+def _sort_lookups(old: Ruleset, new: Ruleset, steps: _Steps) -> None:
+    build, _, clear = steps
+    for name in new.lookups.keys() - old.lookups.keys():
+        build.born_lookups.append(name)
+        build.grown[name] = new.lookups[name].elements
+    for name in old.lookups.keys() - new.lookups.keys():
+        clear.dead_lookups.append(name)
+        if isinstance(old.lookups[name], VerdictMap) and old.lookups[name].elements:
+            # So that no element refers to a chain that goes.
+            clear.shrunk[name] = None
+    for name in old.lookups.keys() & new.lookups.keys():
+        before, after = old.lookups[name], new.lookups[name]
+        if before.elements is not after.elements:
+            _sort_elements(name, before, after, steps)
+
+
+def _sort_elements(name: str, before: Lookup, after: Lookup, steps: _Steps) -> None:
+    build, switch, clear = steps
+    changes = list(_changes(before, after))
+    gone = [change.key for change in changes if change.before is not None]
+    if before.interval and len(list(islice(gone, 2))) > 1:
+        # libnftables 1.0.6 looks through the whole lookup for every interval that is deleted: 1,000
+        # out of 5,000 take it 39 s, and filling all 5,000 anew 0.1 s.
+        switch.shrunk[name], switch.grown[name] = None, after.elements
+        return
+    come = [change.key for change in changes if change.after is not None]
+    early = {key for key in come if _unreached(key, before)}
+    late = {key for key in gone if _unreached(key, after)}
+    for step, keys in ((switch, [k for k in gone if k not in late]), (clear, [*late])):
+        if keys:
+            step.shrunk[name] = [*(step.shrunk.get(name) or ()), *keys]
+    for step, keys in ((build, [*early]), (switch, [k for k in come if k not in early])):
+        if keys:
+            step.grown[name] = [*step.grown.get(name, ()), *keys]
+
+
+def _unreached(key: Key, lookup: Lookup) -> bool:
+    """Whether no packet carries the number that the key begins with."""
+    return (
+        not isinstance(lookup, NamedSet)
+        and lookup.carried is not None
+        and key[0] not in lookup.carried
+    )
+
+
+def _changes(before: Lookup, after: Lookup) -> Iterable[Difference[Key, object]]:
+    """The keys that come, go, or get another value."""
+    if isinstance(before, NamedSet) and isinstance(after, NamedSet):
+        gone, come = before.elements - after.elements, after.elements - before.elements
+        return [
+            *(Difference[Key, object](key, True, None) for key in gone),
+            *(Difference[Key, object](key, None, True) for key in come),
+        ]
+    if isinstance(before, NamedSet) or isinstance(after, NamedSet):
+        raise TypeError("a set and a map are not compared")
+    elements: Mapping[Key, object] = before.elements
+    return differences(elements, after.elements)
 
 
 def _noun(lookup: Lookup) -> str:
-    return "map" if isinstance(lookup, VerdictMap) else "set"
-
-
-def _refilled(before: Lookup, after: Lookup) -> bool:
-    """Whether an interval lookup is flushed and filled anew instead of losing elements.
-
-    libnftables 1.0.6 looks through the whole lookup for every interval that is deleted: 1,000 out
-    of 5,000 take it 39 s, and filling all 5,000 anew 0.1 s.
-    """
-    return before.interval and len(list(islice(_only_in(before, after), 2))) > 1
+    return "set" if isinstance(lookup, NamedSet) else "map"
 
 
 def _changes_nature(old: Ruleset, new: Ruleset) -> bool:
@@ -166,25 +199,11 @@ def _changes_nature(old: Ruleset, new: Ruleset) -> bool:
         _nature(old.lookups[name]) != _nature(new.lookups[name])
         for name in old.lookups.keys() & new.lookups.keys()
     ) or any(
-        old.chains[name].base != new.chains[name].base
-        for name in old.chains.keys() & new.chains.keys()
+        before.base != after.base
+        for _, before, after in differences(old.chains, new.chains)
+        if before is not None and after is not None
     )
 
 
 def _nature(lookup: Lookup) -> tuple[object, ...]:
     return type(lookup), lookup.types, lookup.interval
-
-
-def _only_in(left: Lookup, right: Lookup) -> Iterable[Key]:
-    """The keys of ``left`` that ``right`` lacks or maps elsewhere."""
-    if isinstance(left, NamedSet) and isinstance(right, NamedSet):
-        return left.elements - right.elements
-    if isinstance(left, VerdictMap) and isinstance(right, VerdictMap):
-        other = right.elements.get
-        # Most verdicts are one object on both sides, which saves comparing their fields.
-        return [
-            key
-            for key, verdict in left.elements.items()
-            if (found := other(key)) is not verdict and found != verdict
-        ]
-    raise TypeError("a set and a map are not compared")

@@ -44,7 +44,8 @@ class OutcomeSettings:
 
 def outcome_name(outcome: Outcome) -> str:
     """The name of the outcome's chain."""
-    words = (outcome.action.value, outcome.ref.text, *(ref.text for ref in outcome.logs))
+    passed = (*outcome.logs, *outcome.staged)
+    words = (outcome.action.value, outcome.ref.text, *(ref.text for ref in passed))
     return f"{outcome.action.value}-{digest(*words)}"
 
 

@@ -19,6 +19,7 @@ from korat.core.render.nft.statement import (
     Verdict,
     key_text,
     quoted,
+    value_text,
 )
 
 #: The one table that korat owns.
@@ -99,14 +100,33 @@ class NamedSet:
 
 @dataclass(frozen=True, slots=True)
 class VerdictMap:
-    """Keys of one type, each with its verdict. ``interval``: its keys may hold spans."""
+    """Keys of one type, each with its verdict. ``interval``: its keys may hold spans.
+
+    ``carried``: the numbers that packets may come with, where they are the first part of the keys;
+    an element with another number is reached by no packet.
+    """
 
     types: tuple[Type, ...]
     elements: Mapping[Key, Verdict] = field(default_factory=dict)
     interval: bool = False
+    carried: Mapping[int, object] | None = field(default=None, compare=False)
 
 
-Lookup = NamedSet | VerdictMap
+@dataclass(frozen=True, slots=True)
+class NumberMap:
+    """Keys of one type, each with a number for the packet to carry; else as ``VerdictMap``.
+
+    The kernel walks every verdict of a table again when one of them changes, but no number, so that
+    a map may be large and still change fast.
+    """
+
+    types: tuple[Type, ...]
+    elements: Mapping[Key, int] = field(default_factory=dict)
+    interval: bool = False
+    carried: Mapping[int, object] | None = field(default=None, compare=False)
+
+
+Lookup = NamedSet | VerdictMap | NumberMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +164,11 @@ def declare_chain(name: str, chain: Chain) -> str:
 
 def declare_lookup(name: str, lookup: Lookup) -> str:
     """The command that makes the set or map, still empty."""
-    noun, value = ("map", " : verdict") if isinstance(lookup, VerdictMap) else ("set", "")
+    noun, value = {
+        NamedSet: ("set", ""),
+        VerdictMap: ("map", " : verdict"),
+        NumberMap: ("map", f" : {Type.NUMBER.value}"),
+    }[type(lookup)]
     types = " . ".join(kind.value for kind in lookup.types)
     flags = " flags interval;" if lookup.interval else ""
     return f"add {noun} {TABLE} {name} {{ type {types}{value};{flags} }}"
@@ -158,11 +182,16 @@ def add_rules(name: str, chain: Chain) -> Iterable[str]:
 def add_elements(name: str, lookup: Lookup, keys: Iterable[Key]) -> Iterable[str]:
     """The commands that put these of the lookup's own elements into it, sorted."""
     ordered = sorted(keys, key=sort_key)
-    if isinstance(lookup, VerdictMap):
-        verdicts = lookup.elements
-        words = [f"{key_text(lookup.types, key)} : {verdicts[key].text}" for key in ordered]
-    else:
-        words = [key_text(lookup.types, key) for key in ordered]
+    words = [key_text(lookup.types, key) for key in ordered]
+    match lookup:
+        case VerdictMap(_, verdicts):
+            ends = [verdicts[key].text for key in ordered]
+            words = [f"{word} : {end}" for word, end in zip(words, ends, strict=True)]
+        case NumberMap(_, numbers):
+            ends = [value_text(Type.NUMBER, numbers[key]) for key in ordered]
+            words = [f"{word} : {end}" for word, end in zip(words, ends, strict=True)]
+        case _:
+            pass
     return _element_commands("add", name, words)
 
 

@@ -11,6 +11,9 @@ number of rules; a node loads it only when its tables would be too large to make
 Stages follow each other in one chain; only what a Pass leads to begins a new one, because the
 kernel does not let chains nest deeper than 16. Addresses of a selector, a list of prefixes or a
 named port are a set, named by its content.
+
+A staged policy is a chain that the stage jumps to: its first rule that matches is counted in a
+chain of that rule's own, which comes back to the stage.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +26,7 @@ from korat.core.net.interval import IntervalSet
 from korat.core.net.port import icmp_protocol
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
-from korat.core.policy.outcome import Action, Direction, Outcome
+from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
 from korat.core.policy.rule import (
     IcmpMatch,
     NormalRule,
@@ -51,6 +54,7 @@ from korat.core.render.nft.ruleset import (
 )
 from korat.core.render.nft.statement import (
     NFPROTO,
+    Counter,
     Field,
     InSet,
     Key,
@@ -63,6 +67,7 @@ from korat.core.render.nft.statement import (
     Verdict,
     goto,
     is_interface_name,
+    jump,
     key_text,
 )
 from korat.core.table.predicate import (
@@ -73,7 +78,7 @@ from korat.core.table.predicate import (
     needs_of,
     owned_ports,
 )
-from korat.core.table.sequence import Sequence, Sequences, Stage, Step
+from korat.core.table.sequence import Sequence, Sequences, Stage, Step, Trial
 
 #: One way for a rule to match; the ways of a rule exclude each other, so that Log logs once.
 Way = tuple[Statement, ...]
@@ -126,7 +131,8 @@ class _Writer:
         for number in range(len(stages) - 1, -1, -1):
             stage = stages[number]
             after = ""
-            if any(step.rule.action is RuleAction.PASS for step in stage.steps):
+            enforced = (step for step in stage.steps if isinstance(step, Step))
+            if any(step.rule.action is RuleAction.PASS for step in enforced):
                 # Where a Pass leads, and where the end of this stage goes too unless it denies.
                 after = self._chain(rules)
                 rules = [rule(goto(after))]
@@ -140,11 +146,32 @@ class _Writer:
 
     def _stage(self, stage: Stage, family: Family, after: str) -> Iterator[Rule]:
         for step in stage.steps:
+            if isinstance(step, Trial):
+                yield rule(jump(self._trial(step, family)))
+                continue
             end = self._end(step, after)
             for way in self._ways(step.rule, family):
                 yield Rule((*way, *end))
         if stage.end is not None:
             yield rule(goto(self._outcome(Outcome(Action.DENY, stage.end))))
+
+    def _trial(self, trial: Trial, family: Family) -> str:
+        rules = [
+            Rule((*way, goto(self._noted(step.ref))))
+            for step in trial.steps
+            for way in self._ways(step.rule, family)
+        ]
+        if trial.miss is not None:
+            rules.append(rule(goto(self._noted(trial.miss))))
+        name = f"trial-{digest(*(each.text for each in rules))}"
+        self.chains[name] = Chain(tuple(rules))
+        return name
+
+    def _noted(self, ref: RuleRef) -> str:
+        """The chain that counts what a staged policy would have done."""
+        name = staged_name(ref)
+        self.chains[name] = Chain((rule(Counter(), comment=ref.text),))
+        return name
 
     def _end(self, step: Step, after: str) -> tuple[Statement, ...]:
         match step.rule.action:
@@ -251,6 +278,11 @@ class _Writer:
         name = f"set-{digest(*(kind.value for kind in types), *words)}"
         self.lookups[name] = made
         return name
+
+
+def staged_name(ref: RuleRef) -> str:
+    """The name of the chain that counts what a staged policy would have done."""
+    return f"staged-{digest(ref.text)}"
 
 
 def _protocol(normal: NormalRule) -> Iterator[Match]:

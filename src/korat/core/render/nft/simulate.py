@@ -11,17 +11,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from operator import itemgetter
-from typing import assert_never
+from typing import Generic, TypeVar, assert_never
 
 from korat.core.net.address import Addr, Family
 from korat.core.net.port import ICMP_PROTOCOLS, PORT_PROTOCOLS
 from korat.core.render.nft.check import check
-from korat.core.render.nft.ruleset import Hook, Rule, Ruleset, VerdictMap
+from korat.core.render.nft.ruleset import (
+    Hook,
+    NamedSet,
+    NumberMap,
+    Rule,
+    Ruleset,
+    VerdictMap,
+)
 from korat.core.render.nft.statement import (
     ACCEPT,
     NFPROTO,
     RETURN,
     Action,
+    Carry,
+    CarryFrom,
     Choice,
     Counter,
     CtMatch,
@@ -40,6 +49,8 @@ from korat.core.render.nft.statement import (
     Value,
     Verdict,
 )
+
+E = TypeVar("E")
 
 #: DCCP's packets begin with ports too; Calico has no name for it.
 _PORT_PROTOCOLS = PORT_PROTOCOLS | {33}
@@ -63,7 +74,7 @@ class Packet:
     b: int = 0
     state: CtState = CtState.NEW
 
-    def value(self, field: Field) -> str | int | None:  # noqa: C901, PLR0911 -- one table
+    def value(self, field: Field) -> str | int | None:  # noqa: C901, PLR0911, PLR0912 -- one table
         """What the kernel would load, or None where the packet has no such field."""
         match field:
             case Field.IIFNAME:
@@ -84,6 +95,8 @@ class Packet:
                 return self._icmp(Family.V4, 1, self.a if field is Field.ICMP_TYPE else self.b)
             case Field.ICMPV6_TYPE | Field.ICMPV6_CODE:
                 return self._icmp(Family.V6, 58, self.a if field is Field.ICMPV6_TYPE else self.b)
+            case Field.CARRIED:
+                return None  # The walk knows it.
             case _:
                 assert_never(field)
 
@@ -135,15 +148,17 @@ class Simulator:
     def __init__(self, ruleset: Ruleset) -> None:
         check(ruleset)
         self._chains = ruleset.chains
-        self._lookups = {
-            name: _Finder(
-                lookup.elements
-                if isinstance(lookup, VerdictMap)
-                else dict.fromkeys(lookup.elements, ACCEPT)
-            )
-            for name, lookup in ruleset.lookups.items()
-        }
-        self._choices: dict[int, tuple[Choice, _Finder]] = {}
+        self._verdicts: dict[str, _Finder[Verdict]] = {}
+        self._numbers: dict[str, _Finder[int]] = {}
+        for name, lookup in ruleset.lookups.items():
+            match lookup:
+                case NumberMap(_, numbers):
+                    self._numbers[name] = _Finder(numbers)
+                case VerdictMap(_, verdicts):
+                    self._verdicts[name] = _Finder(verdicts)
+                case NamedSet(_, keys):
+                    self._verdicts[name] = _Finder(dict.fromkeys(keys, ACCEPT))
+        self._choices: dict[int, tuple[Choice, _Finder[Verdict]]] = {}
 
     def run(self, packet: Packet, hook: Hook) -> Passage:
         """Send one packet through all base chains of one hook, in order of priority."""
@@ -195,7 +210,7 @@ class Simulator:
                 return result
         return None
 
-    def _statement(  # noqa: C901, PLR0911 -- one arm per statement
+    def _statement(  # noqa: C901, PLR0911, PLR0912 -- one arm per statement
         self, statement: Statement, packet: Packet, walk: "_Walk"
     ) -> Verdict | bool:
         """A verdict, or whether the rule goes on."""
@@ -204,16 +219,24 @@ class Simulator:
                 return statement
             case Match():
                 return _matches(statement, packet)
+            case Carry(number):
+                walk.carried = number
+                return True
+            case CarryFrom(fields, name):
+                key = _key(fields, packet, walk)
+                found = None if key is None else self._numbers[name].find(key)
+                walk.carried = walk.carried if found is None else found
+                return found is not None
             case CtMatch(states):
                 return packet.state in states
             case InSet(fields, name, negated):
-                key = _key(fields, packet)
-                return key is not None and (self._lookups[name].find(key) is None) is negated
+                key = _key(fields, packet, walk)
+                return key is not None and (self._verdicts[name].find(key) is None) is negated
             case MapLookup(fields, name):
-                key = _key(fields, packet)
-                return key is not None and (self._lookups[name].find(key) or False)
+                key = _key(fields, packet, walk)
+                return key is not None and (self._verdicts[name].find(key) or False)
             case Choice(fields):
-                key = _key(fields, packet)
+                key = _key(fields, packet, walk)
                 return key is not None and (self._choice(statement).find(key) or False)
             case Log(prefix):
                 walk.logs.append(prefix)
@@ -226,7 +249,7 @@ class Simulator:
             case _:
                 assert_never(statement)
 
-    def _choice(self, choice: Choice) -> "_Finder":
+    def _choice(self, choice: Choice) -> "_Finder[Verdict]":
         known = self._choices.get(id(choice))
         if known is None:
             # The choice is kept beside its finder, so that its id stays its own.
@@ -241,23 +264,24 @@ class _Walk:
     chains: list[str]
     logs: list[str]
     nat: Nat | None = None
+    carried: int = 0
 
     def end(self, fate: Fate) -> Passage:
         return Passage(fate, tuple(self.chains), tuple(self.logs), self.nat)
 
 
-class _Finder:
+class _Finder(Generic[E]):
     """Looks a packet's key up among elements that may hold spans."""
 
-    def __init__(self, elements: Mapping[Key, Verdict]) -> None:
-        spans = {key: verdict for key, verdict in elements.items() if _has_span(key)}
+    def __init__(self, elements: Mapping[Key, E]) -> None:
+        spans = {key: end for key, end in elements.items() if _has_span(key)}
         self._exact = (
             elements if not spans else {k: v for k, v in elements.items() if k not in spans}
         )
         self._single = _singles(spans)
-        self._boxes = [(key, verdict) for key, verdict in spans.items() if len(key) > 1]
+        self._boxes = [(key, end) for key, end in spans.items() if len(key) > 1]
 
-    def find(self, key: Key) -> Verdict | None:
+    def find(self, key: Key) -> E | None:
         exact = self._exact.get(key)
         if exact is not None:
             return exact
@@ -268,11 +292,11 @@ class _Finder:
         return next((v for box, v in self._boxes if all(map(_inside, key, box))), None)
 
 
-def _singles(spans: Mapping[Key, Verdict]) -> list[tuple[int, int, Verdict]]:
+def _singles(spans: Mapping[Key, E]) -> list[tuple[int, int, E]]:
     """The one-part spans, sorted; they are disjoint."""
     found = [
-        (key[0].first, key[0].last, verdict)
-        for key, verdict in spans.items()
+        (key[0].first, key[0].last, end)
+        for key, end in spans.items()
         if len(key) == 1 and isinstance(key[0], Span)
     ]
     return sorted(found, key=itemgetter(0))
@@ -301,8 +325,8 @@ def _equals(value: str | int, wanted: Value) -> bool:
     return _inside(value, wanted)
 
 
-def _key(fields: Iterable[Field], packet: Packet) -> Key | None:
+def _key(fields: Iterable[Field], packet: Packet, walk: _Walk) -> Key | None:
     """The packet's key, or None where it lacks one of the fields."""
-    parts = [packet.value(field) for field in fields]
+    parts = [walk.carried if f is Field.CARRIED else packet.value(f) for f in fields]
     key = tuple(part for part in parts if part is not None)
     return key if len(key) == len(parts) else None

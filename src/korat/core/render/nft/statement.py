@@ -39,6 +39,7 @@ class Type(Enum):
     ICMPV6_TYPE = "icmpv6_type"
     ICMPV6_CODE = "icmpv6_code"
     NFPROTO = "nf_proto"
+    NUMBER = "classid"
 
 
 class Field(Enum):
@@ -58,6 +59,8 @@ class Field(Enum):
     ICMP_CODE = "icmp code"
     ICMPV6_TYPE = "icmpv6 type"
     ICMPV6_CODE = "icmpv6 code"
+    #: A number that rules give the packet on its way and look up again; nothing of the packet.
+    CARRIED = "meta priority"
 
     @property
     def type(self) -> Type:
@@ -83,6 +86,7 @@ _TYPE_OF: Mapping[Field, Type] = {
     Field.ICMP_CODE: Type.ICMP_CODE,
     Field.ICMPV6_TYPE: Type.ICMPV6_TYPE,
     Field.ICMPV6_CODE: Type.ICMPV6_CODE,
+    Field.CARRIED: Type.NUMBER,
 }
 
 
@@ -107,6 +111,8 @@ def _number(kind: Type, number: int) -> str:
             return str(Addr(Family.V6, number))
         case Type.NFPROTO:
             return {2: "ipv4", 10: "ipv6"}[number]
+        case Type.NUMBER:
+            return f"{number >> 16:x}:{number & 0xFFFF:x}" if number else "none"
         case _:
             return str(int(number))
 
@@ -302,6 +308,35 @@ class MapLookup:
 
 
 @dataclass(frozen=True, slots=True)
+class Carry:
+    """Gives the packet a number to carry; 0 is none.
+
+    The packet's priority is where it is carried: it means nothing between the kernel's routing and
+    a queue, and the number is taken away again before the packet goes on.
+    """
+
+    number: int
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return f"{Field.CARRIED.value} set {_number(Type.NUMBER, self.number)}"
+
+
+@dataclass(frozen=True, slots=True)
+class CarryFrom:
+    """Gives the packet the number that a map has for the fields together; a miss ends the rule."""
+
+    fields: tuple[Field, ...]
+    name: str
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return f"{Field.CARRIED.value} set {_fields(self.fields)} map @{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """As ``MapLookup`` in a map that belongs to the rule itself. Elements are disjoint."""
 
@@ -339,7 +374,20 @@ class Nat:
         return f"snat ip6 to {f'[{self.address}]' if ports else self.address}{ports}{flags}"
 
 
-Statement = Match | CtMatch | InSet | Limit | Counter | Log | MapLookup | Choice | Nat | Verdict
+Statement = (
+    Match
+    | CtMatch
+    | InSet
+    | Limit
+    | Counter
+    | Log
+    | Carry
+    | CarryFrom
+    | MapLookup
+    | Choice
+    | Nat
+    | Verdict
+)
 
 
 def _fields(fields: tuple[Field, ...]) -> str:

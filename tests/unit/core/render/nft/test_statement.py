@@ -19,6 +19,8 @@ from korat.core.render.nft.statement import (
     LOG_PREFIX_MAX,
     REJECT,
     Action,
+    Carry,
+    CarryFrom,
     Choice,
     Counter,
     CtMatch,
@@ -57,6 +59,9 @@ TEXTS = [
     (InSet((Field.IIFNAME, Field.IP_SADDR), "s"), "iifname . ip saddr @s"),
     (InSet((Field.IP_SADDR,), "s", negated=True), "ip saddr != @s"),
     (MapLookup((Field.IP6_DADDR,), "m"), "ip6 daddr vmap @m"),
+    (Carry(0), "meta priority set none"),
+    (Carry(0xABCD1234), "meta priority set abcd:1234"),
+    (CarryFrom((Field.IP_SADDR,), "m"), "meta priority set ip saddr map @m"),
     (
         Choice((Field.L4PROTO, Field.DPORT), (((6, 80), goto("a")), ((6, Span(1, 9)), DROP))),
         "meta l4proto . th dport vmap { 6 . 80 : goto a, 6 . 1-9 : drop }",

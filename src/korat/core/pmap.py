@@ -1,0 +1,118 @@
+"""A persistent map: changing it makes a new one that shares almost everything with the old.
+
+For: state that is large, changes a little at a time and is compared with what it was before, as the
+addresses of a cluster are. Keys are spread over a fixed number of small dicts; a change copies the
+dicts it touches, and a comparison skips those that are one object on both sides.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Generic, NamedTuple, TypeVar
+
+from typing_extensions import override
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+_SHARDS = 1024
+_MASK = _SHARDS - 1
+
+
+class Difference(NamedTuple, Generic[K, V]):
+    """A key whose value is not the same on both sides; None where it has none."""
+
+    key: K
+    before: V | None
+    after: V | None
+
+
+class PMap(Mapping[K, V]):
+    """An immutable mapping; values may be anything but None."""
+
+    __slots__ = ("_count", "_shards")
+    _shards: tuple[dict[K, V], ...]
+    _count: int
+
+    def __init__(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = ()) -> None:
+        pairs = dict(items)
+        shards: list[dict[K, V]] = [{} for _ in range(_SHARDS)] if pairs else [{}] * _SHARDS
+        for key, value in pairs.items():
+            shards[hash(key) & _MASK][key] = value
+        self._shards = tuple(shards)
+        self._count = len(pairs)
+
+    def changed(self, changes: Mapping[K, V | None]) -> "PMap[K, V]":
+        """This map with other values; None takes a key out.
+
+        Complexity: the number of shards, once, and the size of the shards that are touched.
+        """
+        if not changes:
+            return self
+        shards, count = list(self._shards), self._count
+        fresh: set[int] = set()
+        for key, value in changes.items():
+            at = hash(key) & _MASK
+            if at not in fresh:
+                fresh.add(at)
+                shards[at] = dict(shards[at])
+            shard = shards[at]
+            count -= len(shard)
+            if value is None:
+                shard.pop(key, None)
+            else:
+                shard[key] = value
+            count += len(shard)
+        made: PMap[K, V] = PMap.__new__(PMap)
+        made._shards, made._count = tuple(shards), count
+        return made
+
+    def differences(self, after: "PMap[K, V]") -> Iterator[Difference[K, V]]:
+        """Each key whose value is another object in ``after``, which is not equal either."""
+        if self is after:
+            return
+        for old, new in zip(self._shards, after._shards, strict=True):  # noqa: SLF001 -- its own kind
+            if old is not new:
+                yield from _between(old, new)
+
+    @override
+    def __getitem__(self, key: K) -> V:
+        return self._shards[hash(key) & _MASK][key]
+
+    @override
+    def get(self, key: K, default: V | None = None) -> V | None:  # type: ignore[override]
+        return self._shards[hash(key) & _MASK].get(key, default)
+
+    @override
+    def __contains__(self, key: object) -> bool:
+        return key in self._shards[hash(key) & _MASK]
+
+    @override
+    def __iter__(self) -> Iterator[K]:
+        return chain.from_iterable(self._shards)
+
+    @override
+    def __len__(self) -> int:
+        return self._count
+
+    @override
+    def __repr__(self) -> str:
+        return f"PMap({dict(self)!r})"
+
+
+def differences(before: Mapping[K, V], after: Mapping[K, V]) -> Iterator[Difference[K, V]]:
+    """As ``PMap.differences`` for any two mappings, which is dearer unless both are persistent."""
+    if isinstance(before, PMap) and isinstance(after, PMap):
+        return before.differences(after)
+    return _between(before, after)
+
+
+def _between(old: Mapping[K, V], new: Mapping[K, V]) -> Iterator[Difference[K, V]]:
+    if old is new:
+        return
+    for key, before in old.items():
+        after = new.get(key)
+        if after is not before and after != before:
+            yield Difference(key, before, after)
+    for key, value in new.items():
+        if key not in old:
+            yield Difference(key, None, value)
