@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -35,13 +36,17 @@ _KINDS_OF_VALUE = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document: its value, where it stands, and its YAML nodes for the lines of its fields."""
+    """One document: its value, where it stands, and its YAML nodes for the lines of its fields.
+
+    JSON has no nodes; ``json`` is its text then, of which nodes are made when somebody asks.
+    """
 
     file: str
     number: int
     line: int
     value: object
     node: yaml.Node | None = field(default=None, compare=False, repr=False)
+    json: str = field(default="", compare=False, repr=False)
 
     def place(self, path: str = "") -> str:
         """``shop.yaml:12`` for the field at this path, or for the nearest one above it."""
@@ -49,7 +54,20 @@ class Document:
 
     def line_at(self, path: str) -> int:
         """The line of the field at this path, or of the nearest one above it."""
+        if self.node is None and path and self.json:
+            node = _nodes_of_json(self.json)
+            return self.line - 1 + _line_of(node, path) if node else self.line
         return _line_of(self.node, path) if self.node else self.line
+
+
+@lru_cache(maxsize=8)
+def _nodes_of_json(text: str) -> yaml.Node | None:
+    """The nodes of a JSON text, which is YAML but for a few escapes; none where it is not."""
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return node
 
 
 def documents(text: str, file: str) -> list[Document]:
@@ -73,7 +91,7 @@ def _from_json(text: str, file: str) -> list[Document] | None:
     while (at := _skip_space(text, at)) < len(text):
         line = text.count("\n", 0, at) + 1
         try:
-            value, at = decoder.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, at)
         except _DuplicateKeyError as error:
             problem = Problem(f"{file}:{line}", error.key, None, "stands twice in one object")
             raise Invalid([problem]) from error
@@ -81,7 +99,8 @@ def _from_json(text: str, file: str) -> list[Document] | None:
             raise Invalid([_too_deep(f"{file}:{line}")]) from error
         except json.JSONDecodeError:
             return None
-        found.append(Document(file, len(found) + 1, line, value))
+        found.append(Document(file, len(found) + 1, line, value, json=text[at:end]))
+        at = end
     return found
 
 

@@ -81,7 +81,7 @@ def read(sources: Sequence[str], namespace: str = "", *, recursive: bool = False
     problems: list[Problem] = []
     items: list[Item] = []
     for name in sources:
-        for file in _files(name, problems, recursive=recursive):
+        for file in files_of(name, problems, recursive=recursive):
             items += _items(file, namespace, problems)
     if problems:
         raise Invalid(problems)
@@ -113,7 +113,7 @@ def _failed(headline: str, faults: Iterable[object]) -> KoratError:
     return KoratError("\n  ".join([f"{headline}: {len(lines)} problems, nothing was done", *lines]))
 
 
-def _files(name: str, problems: list[Problem], *, recursive: bool) -> Iterator[str]:
+def files_of(name: str, problems: list[Problem], *, recursive: bool) -> Iterator[str]:
     """The files that one ``-f`` stands for, in the order of their names."""
     path = Path(name)
     if name == "-" or not path.is_dir():
@@ -133,7 +133,7 @@ def _items(file: str, namespace: str, problems: list[Problem]) -> list[Item]:
     label = "standard input" if file == "-" else file
     items = []
     try:
-        for source in _sources(documents(_text(file), label)):
+        for source in _sources(documents(text_of(file), label)):
             try:
                 items.append(_item(source, namespace))
             except Invalid as error:
@@ -143,7 +143,7 @@ def _items(file: str, namespace: str, problems: list[Problem]) -> list[Item]:
     return items
 
 
-def _text(file: str) -> str:
+def text_of(file: str) -> str:
     """The text of a file, or of standard input for ``-``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""policy explain and diff: would a packet pass, who says so, and what would change it."""
+"""policy explain, diff and test: would a packet pass, who says so, what would change it."""
 
 from typing import Annotated
 
@@ -7,7 +7,11 @@ import typer
 from korat.cli import option
 from korat.cli.explain import as_dict
 from korat.cli.manifest import read_items
+from korat.cli.policy_case import read_cases
+from korat.cli.policy_check import as_dict as outcome_of
+from korat.cli.policy_check import check
 from korat.cli.policy_diff import Wanted, difference, rows
+from korat.cli.policy_junit import write_junit
 from korat.cli.policy_select import show_pod, show_policy
 from korat.cli.policy_source import Snapshot, read_snapshot
 from korat.cli.question import ask
@@ -111,6 +115,42 @@ def diff(  # noqa: PLR0913  # what to compare with what, and how to show it
         out().print(drawn(found))
     if found.groups:
         raise typer.Exit(CHANGED)
+
+
+@app.command("test")
+def check_tests(  # noqa: PLR0913  # what to check, against what, and how to show it
+    tests: Annotated[list[str], typer.Argument(metavar="FILE...", help="YAML lists of tests.")],
+    *,
+    files: option.PolicyFiles = [],  # noqa: B006  # typer copies it
+    recursive: option.Recursive = False,
+    namespace: option.Namespace = "",
+    junit: Annotated[
+        str, typer.Option("--junit", metavar="FILE", help="Write JUnit XML too, for CI systems.")
+    ] = "",
+    output: option.Output = "",
+    config: option.Config = "",
+) -> None:
+    """Check who reaches whom against files of tests, for your own CI.
+
+    A test is {from: NS/POD|IP, to: NS/POD|IP, protocol: TCP, port: N|NAME, expect: allow|deny},
+    with a name if you like. The exit code is 0 when all is as expected and 1 when something is not.
+    """
+    one_of(output, _OUTPUTS)
+    cases = read_cases(tests)
+    snapshot = read_snapshot(files, namespace, recursive=recursive, config=config)
+    for note in snapshot.notes:
+        say(note)
+    answers = check(cases, snapshot)
+    if junit:
+        write_junit(junit, answers, snapshot)
+    if output:
+        emit(outcome_of(answers, snapshot), output)
+    else:
+        from korat.cli.policy_check_screen import drawn  # noqa: PLC0415  # rich is for people only
+
+        out().print(drawn(answers, snapshot))
+    if not all(answer.passed for answer in answers):
+        raise typer.Exit(1)
 
 
 def _explain(snapshot: Snapshot, words: tuple[str, str, str, str], output: str) -> None:

@@ -12,11 +12,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from korat.cli.policy_diff import Difference
+from korat.cli.policy_ruling import ruling_words
 from korat.cli.policy_source import Snapshot
 from korat.cli.policy_words import pods_words, traffic_words
-from korat.cli.rule_text import rule_text, rules_of
 from korat.cli.screen import ALLOWED, DENIED, DIM
-from korat.core.policy.outcome import Action, Direction, Reason
+from korat.core.policy.outcome import Action, Direction
 from korat.core.table.compare import Ruling
 from korat.core.table.compare_group import Group
 
@@ -68,23 +68,6 @@ def _reasons(found: Difference, group: Group) -> Iterator[Text]:
 
 
 def _reason(when: str, ruling: Ruling, snapshot: Snapshot) -> Text:
-    line = Text.assemble((f"{when:6}  {_who(ruling, snapshot)}", DIM))
+    line = Text.assemble((f"{when:6}  {ruling_words(ruling.ref, snapshot)}", DIM))
     place = snapshot.places.of(ruling.ref)
     return line.append(f"  {place}", _PLACE) if place else line
-
-
-def _who(ruling: Ruling, snapshot: Snapshot) -> str:
-    """The rule with its words, or what decided when no rule did."""
-    ref = ruling.ref
-    match ref.reason:
-        case Reason.TIER_DEFAULT:
-            return f"no rule of tier {ref.tier} matches, which denies"
-        case Reason.PROFILE_MISSING:
-            return f"{ref.policy} does not exist, which denies"
-        case Reason.NO_PROFILE_MATCHED:
-            return "no profile allows it"
-        case _:
-            rules = rules_of(snapshot.objects, ref.policy, ref.direction) if ref.policy else ()
-            index = ref.index or 0
-            words = f": {rule_text(rules[index])}" if index < len(rules) else ""
-            return f"{ref.policy} rule {index}{words}"

@@ -111,3 +111,13 @@ def test_what_is_written_is_read_again(value):
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(Invalid):
         assert all(document.line >= 1 for document in documents(text, "f.yaml"))
+
+
+def test_json_has_the_lines_of_its_fields_too():
+    text = '{"a": 1}\n{\n\t"b": [\n\t\t{"c": 1},\n\t\t{"c":\n\t\t 2}\n\t]\n}'
+    one, other = documents(text, "f.json")
+    assert one.place("a") == "f.json:1"
+    lines = [other.line_at(path) for path in ("", "b", "b[0]", "b[1].c", "b[7].c", "nope")]
+    assert lines == [2, 3, 4, 5, 3, 2]
+    (escaped,) = documents('{\n"a":\n"\\ud83d\\ude00",\n"b": 1}', "f.json")
+    assert escaped.line_at("b") in (1, 4)

@@ -1,0 +1,21 @@
+"""Who ruled, in words: the rule as its author wrote it, or what decided when no rule did."""
+
+from korat.cli.policy_source import Snapshot
+from korat.cli.rule_text import rule_text, rules_of
+from korat.core.policy.outcome import Reason, RuleRef
+
+
+def ruling_words(ref: RuleRef, snapshot: Snapshot) -> str:
+    """``NetworkPolicy shop/db rule 0: Allow TCP from app == 'cart' to port pg``."""
+    match ref.reason:
+        case Reason.TIER_DEFAULT:
+            return f"no rule of tier {ref.tier} matches, which denies"
+        case Reason.PROFILE_MISSING:
+            return f"{ref.policy} does not exist, which denies"
+        case Reason.NO_PROFILE_MATCHED:
+            return "no profile allows it"
+        case _:
+            rules = rules_of(snapshot.objects, ref.policy, ref.direction) if ref.policy else ()
+            index = ref.index or 0
+            words = f": {rule_text(rules[index])}" if index < len(rules) else ""
+            return f"{ref.policy} rule {index}{words}"
