@@ -13,6 +13,7 @@ from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, Node, Worklo
 from korat.core.model.pod import Pod
 from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from korat.core.model.resource import Resource
+from korat.core.model.service import EndpointSlice, Service
 
 R = TypeVar("R", bound=Resource)
 
@@ -71,6 +72,18 @@ def _nets(nets: tuple[str, ...]) -> str:
 def _container_ports(pod: Pod) -> str:
     ports = (port for container in pod.spec.containers for port in container.ports)
     return ",".join(f"{port.container_port}/{port.protocol}" for port in ports)
+
+
+def _service_ports(service: Service) -> str:
+    return ",".join(f"{port.port}/{port.protocol}" for port in service.spec.ports)
+
+
+def _slice_ports(own: EndpointSlice) -> str:
+    return ",".join(str(port.port) for port in own.ports if port.port is not None)
+
+
+def _slice_addresses(own: EndpointSlice) -> str:
+    return _nets(tuple(addr for endpoint in own.endpoints for addr in endpoint.addresses))
 
 
 #: Where a set's NETS column is cut, as calicoctl cuts it.
@@ -149,6 +162,20 @@ _POD_WIDE = (
     _column("PORTS", Pod, _container_ports),
 )
 
+_SERVICE = (
+    _NAME,
+    _column("TYPE", Service, lambda s: s.spec.type),
+    _column("CLUSTER-IP", Service, lambda s: s.spec.cluster_ip),
+    _column("PORTS", Service, _service_ports),
+)
+_SERVICE_WIDE = (*_SERVICE, _column("SELECTOR", Service, lambda s: _pairs(s.spec.selector)))
+_SLICE = (
+    _NAME,
+    _column("ADDRESSTYPE", EndpointSlice, lambda s: s.address_type),
+    _column("PORTS", EndpointSlice, _slice_ports),
+    _column("ENDPOINTS", EndpointSlice, _slice_addresses),
+)
+
 
 def _kind(
     struct: type[Resource],
@@ -157,11 +184,12 @@ def _kind(
     columns: tuple[Column, ...],
     wide: tuple[Column, ...],
 ) -> Kind:
-    namespaced = struct in {NetworkPolicy, NetworkSet, WorkloadEndpoint, Pod}
+    namespaced = struct in _NAMESPACED
     words = tuple(aliases.split())
     return Kind(struct.__name__, plural, namespaced, struct, words, columns, wide)
 
 
+_NAMESPACED = {NetworkPolicy, NetworkSet, WorkloadEndpoint, Pod, Service, EndpointSlice}
 _ALL = (
     _kind(NetworkPolicy, "networkpolicies", "policy np policies pol pols", _POLICY, _POLICY_WIDE),
     _kind(
@@ -201,6 +229,8 @@ _ALL = (
         ClusterInformation, "clusterinformations", "clusterinfo clusterinfos", _CLUSTER, _CLUSTER
     ),
     _kind(Pod, "pods", "po", _POD, _POD_WIDE),
+    _kind(Service, "services", "svc", _SERVICE, _SERVICE_WIDE),
+    _kind(EndpointSlice, "endpointslices", "", _SLICE, _SLICE),
 )
 
 #: Every kind of the store by its name.

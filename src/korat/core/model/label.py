@@ -33,3 +33,8 @@ KUBERNETES = "k8s"
 AZURE_VNET = "korat/azure-vnet"
 #: There too: the prefixes of its subnets, where Azure gives addresses to network interfaces.
 AZURE_SUBNETS = "korat/azure-subnets"
+
+#: On an EndpointSlice: the service of its namespace whose endpoints it holds.
+SERVICE_NAME = "kubernetes.io/service-name"
+#: There too: who keeps the slice.
+SLICE_KEEPER = "endpointslice.kubernetes.io/managed-by"

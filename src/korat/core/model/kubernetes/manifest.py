@@ -88,7 +88,7 @@ def _typed(item: object, parent: Mapping[str, object]) -> object:
 def _read(raw: Mapping[str, object], where: str) -> list[Resource]:
     version, place = raw.get("apiVersion"), title(raw, where)
     foreign = isinstance(version, str) and version and not version.startswith(_CALICO)
-    if foreign and (raw.get("kind"), version) != ("Pod", "v1"):
+    if foreign and _STORED.get(str(raw.get("kind"))) != version:
         return [_checked(each, [], place) for each in _convert(raw, where)]
     resource, problems = examine(raw, where)
     if resource is None:
@@ -126,18 +126,20 @@ def _convert(raw: Mapping[str, object], where: str) -> list[Resource]:
             return [_namespace(raw, place)]
         case ("ServiceAccount", "v1"):
             return [_account(raw, place)]
-        case ("Pod", "v1"):
-            return [_pod(raw, where)]
+        case ("Pod" | "Service", "v1") | ("EndpointSlice", "discovery.k8s.io/v1"):
+            return [_stored(raw, where)]
         case ("NetworkPolicy", "networking.k8s.io/v1"):
             return [_policy(raw, place)]
         case _:
             raise Invalid([_unsupported(kind, version, place)])
 
 
+#: Kubernetes' kinds that are stored as they are.
+_STORED = {"Pod": "v1", "Service": "v1", "EndpointSlice": "discovery.k8s.io/v1"}
 _SUPPORTED = {
     "Namespace": "v1",
     "ServiceAccount": "v1",
-    "Pod": "v1",
+    **_STORED,
     "NetworkPolicy": "networking.k8s.io/v1",
 }
 
@@ -157,11 +159,11 @@ def _unsupported(kind: object, version: object, place: str) -> Problem:
     return Problem(place, "kind", kind, rule)
 
 
-def _pod(raw: Mapping[str, object], where: str) -> Resource:
-    pod, problems = examine(raw, where)
-    if pod is None or problems:
+def _stored(raw: Mapping[str, object], where: str) -> Resource:
+    own, problems = examine(raw, where)
+    if own is None or problems:
         raise Invalid(problems)
-    return pod
+    return own
 
 
 def _policy(raw: Mapping[str, object], place: str) -> Resource:

@@ -6,7 +6,8 @@ from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, Node, Worklo
 from korat.core.model.pod import Pod
 from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from korat.core.model.resource import Resource
-from korat.core.model.validate import config, endpoint, name, pod, policy, pool
+from korat.core.model.service import EndpointSlice, Service
+from korat.core.model.validate import config, endpoint, name, pod, policy, pool, service
 from korat.core.model.validate.faults import Faults
 
 
@@ -44,6 +45,10 @@ def _endpoints(faults: Faults, resource: Resource) -> None:
             endpoint.network_set(faults, resource)
         case Pod():
             pod.pod(faults, resource)
+        case Service():
+            service.service(faults, resource)
+        case EndpointSlice():
+            service.endpoint_slice(faults, resource)
         case _:
             pass
 
