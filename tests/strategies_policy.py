@@ -22,6 +22,7 @@ from korat.core.model.endpoint import (
     WorkloadEndpoint,
     WorkloadEndpointSpec,
 )
+from korat.core.model.label import SERVICE_NAME
 from korat.core.model.policy import (
     EntityRule,
     GlobalNetworkPolicy,
@@ -38,12 +39,15 @@ from korat.core.model.policy import (
     TierSpec,
 )
 from korat.core.model.resource import Metadata, Resource
+from korat.core.model.service import EndpointSlice, SliceEndpoint, SlicePort
 from korat.core.net.address import Addr
 from korat.core.policy.match import Packet
 
 NODE = "here"
 NAMESPACES = ("red", "blue")
 ACCOUNTS = ("web", "db")
+#: The last one never has slices.
+SERVICES = ("api", "dns", "lost")
 TIERS = ("first", "second", "default", "lost")
 LABELS = {"app": ("x", "y"), "role": ("p", "q")}
 
@@ -103,6 +107,8 @@ class Dealer:
         """One side of a rule, half of the time one that asks for nothing."""
         if not self.chance(50):
             return EntityRule()
+        if self.chance(20):
+            return self.of_service()
         accounts = ServiceAccountMatch(
             names=self.few(ACCOUNTS) if self.chance(50) else (),
             selector=self.text(50, ACCOUNT_SELECTORS),
@@ -116,8 +122,17 @@ class Dealer:
             ports=self.few(PORTS) if self.chance(30) else (),
             not_ports=self.few(PORTS) if self.chance(10) else (),
             service_accounts=accounts if self.chance(6) else None,
-            services=ServiceMatch(name="svc") if self.chance(2) else None,
+            services=self.service() if self.chance(3) else None,
         )
+
+    def service(self) -> ServiceMatch:
+        """A service by name, half of the time of the policy's own namespace."""
+        return ServiceMatch(name=self.one(SERVICES), namespace=self.text(50, NAMESPACES))
+
+    def of_service(self) -> EntityRule:
+        """One side of a rule that asks for a service, and now and then for its own ports too."""
+        ports = self.few(PORTS) if self.chance(20) else ()
+        return EntityRule(services=self.service(), ports=ports)
 
     def icmp(self) -> Icmp:
         """An ICMP match, of a type, a type and a code, or nothing."""
@@ -168,6 +183,28 @@ class Dealer:
             return GlobalNetworkSet(metadata=Metadata(name=name, labels=self.labels()), spec=spec)
         metadata = Metadata(name=name, namespace=self.one(NAMESPACES), labels=self.labels())
         return NetworkSet(metadata=metadata, spec=spec)
+
+    def slice(self, name) -> EndpointSlice:
+        """Endpoints of a service, some of them of workloads; some slices are of no service."""
+        kind, family = self.one((("IPv4", 4), ("IPv4", 4), ("IPv6", 6), ("FQDN", 0)))
+        known = (*ADDRESSES[family], *STRANGERS[family]) if family else ("api.example.com",)
+        labels = {SERVICE_NAME: self.one(SERVICES[:2])} if not self.chance(5) else {}
+        return EndpointSlice(
+            metadata=Metadata(name=name, namespace=self.one(NAMESPACES), labels=labels),
+            address_type=kind,
+            endpoints=tuple(
+                SliceEndpoint(addresses=self.few(known, 3))
+                for _ in range(self.random.randint(1, 3))
+            ),
+            ports=tuple(
+                SlicePort(
+                    name=f"p{i}",
+                    protocol=self.one(("TCP", "TCP", "UDP", "SCTP")),
+                    port=self.one((80, 80, 81, 53, 65535, None)),
+                )
+                for i in range(self.one((1, 2, 3, 0)))
+            ),
+        )
 
     def endpoint(self, number) -> WorkloadEndpoint:
         """The endpoint with this number; a few share addresses or have two of a family."""
@@ -244,6 +281,7 @@ class Dealer:
             *self.tiers(),
             *[self.policy(f"p{i}") for i in range(self.random.randint(1, 6))],
             *[self.network_set(f"s{i}") for i in range(self.random.randint(0, 3))],
+            *[self.slice(f"e{i}") for i in range(self.random.randint(0, 4))],
             *[self.endpoint(i) for i in range(1, 1 + self.random.randint(1, 5))],
         ]
 

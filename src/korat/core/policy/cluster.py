@@ -19,9 +19,18 @@ from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy
 from korat.core.model.policy import Profile as ProfileResource
 from korat.core.model.policy import Tier as TierResource
 from korat.core.model.resource import Resource
+from korat.core.model.service import EndpointSlice
 from korat.core.net.address import Addr
-from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Tier
-from korat.core.policy.read import endpoint_of, governs_workloads, policy_of, profile_of, set_of
+from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Slice, Tier
+from korat.core.policy.read import (
+    endpoint_of,
+    governs_workloads,
+    policy_of,
+    profile_of,
+    set_of,
+    slice_of,
+)
+from korat.core.policy.scope import ServiceName
 
 R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
@@ -29,12 +38,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A snapshot: ``endpoints`` sorted by key, ``tiers`` and their policies in order."""
+    """A snapshot: ``endpoints`` sorted by key, ``tiers`` and their policies in order.
+
+    ``services`` has the slices of those that have any, sorted by key.
+    """
 
     endpoints: tuple[Endpoint, ...]
     sets: tuple[AddressSet, ...]
     tiers: tuple[Tier, ...]
     profiles: Mapping[str, Profile]
+    services: Mapping[ServiceName, tuple[Slice, ...]]
     problems: tuple[Problem, ...]
 
     @classmethod
@@ -52,6 +65,7 @@ class Cluster:
             sets=tuple(_read(_sets(every), lambda r: set_of(r, lent), problems)),
             tiers=_tiers(_of(TierResource, every), policies),
             profiles={profile.name: profile for profile in profiles},
+            services=_by_service(_read(_of(EndpointSlice, every), slice_of, problems)),
             problems=tuple(problems),
         )
 
@@ -73,6 +87,14 @@ def _policies(resources: Sequence[Resource]) -> list[NetworkPolicy | GlobalNetwo
 
 def _sets(resources: Sequence[Resource]) -> list[NetworkSet | GlobalNetworkSet]:
     return [*_of(NetworkSet, resources), *_of(GlobalNetworkSet, resources)]
+
+
+def _by_service(slices: Iterable[Slice]) -> dict[ServiceName, tuple[Slice, ...]]:
+    found: defaultdict[ServiceName, list[Slice]] = defaultdict(list)
+    for each in slices:
+        if each.service.name:
+            found[each.service].append(each)
+    return {service: tuple(own) for service, own in found.items()}
 
 
 def _read(resources: Iterable[R], read: Callable[[R], T], problems: list[Problem]) -> list[T]:

@@ -13,7 +13,7 @@ from korat.core.model.policy import Rule
 from korat.core.net.address import Addr, Family, Prefix
 from korat.core.policy.outcome import Direction
 from korat.core.policy.rule import NormalRule
-from korat.core.policy.scope import Scope
+from korat.core.policy.scope import Scope, ServiceName
 from korat.core.selector import Selector
 
 
@@ -50,6 +50,23 @@ class AddressSet:
     key: Key
     nets: tuple[Prefix, ...]
     labels: Mapping[str, str]
+
+
+class SlicePort(NamedTuple):
+    """A port that every address of a slice has."""
+
+    protocol: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some endpoints of a service: each address with each port, whether it is ready or not."""
+
+    key: Key
+    service: ServiceName
+    addresses: tuple[Addr, ...]
+    ports: tuple[SlicePort, ...]
 
 
 @dataclass(frozen=True, slots=True)

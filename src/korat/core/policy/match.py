@@ -20,7 +20,7 @@ from korat.core.net.port import (
 )
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint, PolicyRule
-from korat.core.policy.scope import Scope
+from korat.core.policy.scope import Scope, ServiceName
 from korat.core.selector import Selector
 
 
@@ -51,13 +51,19 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """Who is behind one address of a packet: the workloads and the sets that have it."""
+    """Who is behind one address of a packet: the workloads and the sets that have it.
+
+    ``services`` are those with this address among their endpoints, ``serving`` those of them that
+    are served there by the packet's protocol and port.
+    """
 
     role: str
     addr: Addr
     port: int
     endpoints: tuple[Endpoint, ...]
     labels: tuple[Mapping[str, str], ...]
+    services: frozenset[ServiceName]
+    serving: frozenset[ServiceName]
 
     def matches(self, selector: Selector) -> bool:
         """Whether anyone with this address has such labels."""
@@ -77,16 +83,19 @@ class Scene:
         """Look both addresses up."""
         return cls(
             packet,
-            _party(cluster, "source", packet.src, packet.sport),
-            _party(cluster, "destination", packet.dst, packet.dport),
+            _party(cluster, "source", packet.src, packet.protocol, packet.sport),
+            _party(cluster, "destination", packet.dst, packet.protocol, packet.dport),
         )
 
 
-def _party(cluster: Cluster, role: str, addr: Addr, port: int) -> Party:
+def _party(cluster: Cluster, role: str, addr: Addr, protocol: int, port: int) -> Party:
     endpoints = tuple(e for e in cluster.endpoints if addr in e.addresses)
     sets = (s for s in cluster.sets if any(addr in net for net in s.nets))
     labels = (*(e.labels for e in endpoints), *(s.labels for s in sets))
-    return Party(role, addr, port, endpoints, labels)
+    behind = [s for slices in cluster.services.values() for s in slices if addr in s.addresses]
+    serving = (s.service for s in behind if (protocol, port) in s.ports)
+    services = frozenset(s.service for s in behind)
+    return Party(role, addr, port, endpoints, labels, services, frozenset(serving))
 
 
 def mismatch(rule: PolicyRule, scene: Scene) -> str:
@@ -113,8 +122,9 @@ def _objections(rule: PolicyRule, scene: Scene) -> Iterator[str]:
     protocol = packet.protocol if ported else None
     yield from _net_objections(written.source, scene.source)
     yield from _net_objections(written.destination, scene.destination)
-    yield from _scope_objections(written.source, rule.source, scene.source)
-    yield from _scope_objections(written.destination, rule.destination, scene.destination)
+    yield from _scope_objections(rule.source, scene.source)
+    yield from _scope_objections(rule.destination, scene.destination)
+    yield from _service_objections(rule, scene)
     yield from _port_objections(written.source, rule.source, scene.source, protocol)
     yield from _port_objections(written.destination, rule.destination, scene.destination, protocol)
 
@@ -142,10 +152,21 @@ def _port_protocols(protocol: int | str | None) -> frozenset[int]:
     return frozenset({protocol_number(protocol)}) & PORT_PROTOCOLS
 
 
-def _scope_objections(entity: EntityRule, scope: Scope, party: Party) -> Iterator[str]:
+def _service_objections(rule: PolicyRule, scene: Scene) -> Iterator[str]:
+    """A service's addresses are asked of the source; of the destination its ports there too."""
+    for service, party in (
+        (rule.source.service, scene.source),
+        (rule.destination.service, scene.destination),
+    ):
+        if service is not None and service not in party.services:
+            yield f"the {party.role} is no endpoint of service {service}"
+    service = rule.destination.service
+    if service is not None and service not in scene.destination.serving:
+        yield f"the destination port is none of service {service}"
+
+
+def _scope_objections(scope: Scope, party: Party) -> Iterator[str]:
     role = party.role
-    if entity.services is not None:
-        yield f"the {role} services are not known in this datastore"
     if scope.selector is not None and not party.matches(scope.selector):
         yield f"the {role} does not match {scope.selector}"
     if scope.not_selector is not None and party.matches(scope.not_selector):

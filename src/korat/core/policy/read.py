@@ -16,6 +16,7 @@ from korat.core.model.label import (
     ORCHESTRATOR,
     SERVICE_ACCOUNT,
     SERVICE_ACCOUNT_PREFIX,
+    SERVICE_NAME,
 )
 from korat.core.model.policy import (
     DEFAULT_TIER,
@@ -25,14 +26,26 @@ from korat.core.model.policy import (
     Rule,
 )
 from korat.core.model.policy import Profile as ProfileResource
+from korat.core.model.service import EndpointSlice
 from korat.core.net.address import Addr, Family, Prefix
-from korat.core.net.port import protocol_number
-from korat.core.policy.entity import AddressSet, Endpoint, NamedPort, Policy, PolicyRule, Profile
+from korat.core.net.port import PORT_LAST, Protocol, protocol_number
+from korat.core.policy.entity import (
+    AddressSet,
+    Endpoint,
+    NamedPort,
+    Policy,
+    PolicyRule,
+    Profile,
+    Slice,
+    SlicePort,
+)
 from korat.core.policy.outcome import Direction
 from korat.core.policy.rule import normal_rule
-from korat.core.policy.scope import entity_scope, policy_selector
+from korat.core.policy.scope import ServiceName, entity_scope, policy_selector
 
 ProfileLabels = Mapping[str, Mapping[str, str]]
+
+_SLICE_PROTOCOLS = {"UDP": Protocol.UDP, "SCTP": Protocol.SCTP}
 
 
 def endpoint_of(resource: WorkloadEndpoint, lent: ProfileLabels) -> Endpoint:
@@ -73,6 +86,29 @@ def set_of(resource: NetworkSet | GlobalNetworkSet, lent: ProfileLabels) -> Addr
     return AddressSet(resource.key, tuple(sorted(nets)), _inherited(own, parents, lent))
 
 
+def slice_of(resource: EndpointSlice) -> Slice:
+    """An endpoint slice of the service that it names.
+
+    Names of hosts among the addresses, and ports without a number, say nothing. A protocol that
+    Kubernetes does not know is taken for TCP.
+    Source: felix/serviceindex.
+    """
+    service = ServiceName(
+        resource.metadata.namespace, resource.metadata.labels.get(SERVICE_NAME, "")
+    )
+    texts = {text for endpoint in resource.endpoints for text in endpoint.addresses}
+    ports = {
+        SlicePort(_SLICE_PROTOCOLS.get(port.protocol, Protocol.TCP).value, port.port)
+        for port in resource.ports
+        if port.port is not None
+    }
+    wrong = [port.port for port in ports if not 1 <= port.port <= PORT_LAST]
+    if wrong:
+        raise ValueError(f"port {wrong[0]} is not 1 to {PORT_LAST}")
+    addresses = sorted(addr for addr in map(_address, texts) if addr is not None)
+    return Slice(resource.key, service, tuple(addresses), tuple(sorted(ports)))
+
+
 def policy_of(resource: NetworkPolicy | GlobalNetworkPolicy) -> Policy:
     """A policy of either kind."""
     spec, namespace = resource.spec, resource.metadata.namespace
@@ -97,6 +133,13 @@ def profile_of(resource: ProfileResource) -> Profile:
     """A profile's rules; they belong to no namespace."""
     spec = resource.spec
     return Profile(resource.metadata.name, _rules(spec.ingress, ""), _rules(spec.egress, ""))
+
+
+def _address(text: str) -> Addr | None:
+    try:
+        return Addr.parse(text)
+    except ValueError:
+        return None
 
 
 def _directions(types: Iterable[str]) -> frozenset[Direction]:

@@ -9,7 +9,7 @@ Source: projectcalico.org/v3 (Rule, EntityRule), felix/calc/rule_scanner.go, fel
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from korat.core.net.port import (
     PortRange,
     protocol_number,
 )
-from korat.core.policy.scope import Scope
+from korat.core.policy.scope import Scope, ServiceName
 from korat.core.selector import Selector
 
 
@@ -53,6 +53,8 @@ class Side:
     """What a rule asks of the source or the destination.
 
     Named ports, negated ones too, are those of the endpoints that ``selector`` matches.
+    The address is among the endpoints of ``service``; it is, together with the packet's protocol
+    and port, among those of ``serving``.
     """
 
     nets: tuple[Prefix, ...] = ()
@@ -61,6 +63,8 @@ class Side:
     not_selector: Selector | None = None
     ports: Ports | None = None
     not_ports: Ports | None = None
+    service: ServiceName | None = None
+    serving: ServiceName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,8 @@ def normal_rule(rule: Rule, source: Scope, destination: Scope, family: Family) -
         not_protocol=None if rule.not_protocol is None else protocol_number(rule.not_protocol),
         icmp=_icmp(rule.icmp),
         not_icmp=_icmp(rule.not_icmp),
-        source=sides[0] or Side(),
-        destination=sides[1] or Side(),
+        source=replace(sides[0] or Side(), service=source.service),
+        destination=replace(sides[1] or Side(), serving=destination.service),
     )
     other_version = rule.ip_version is not None and rule.ip_version != family
     return None if other_version or None in sides else normal
@@ -116,9 +120,7 @@ def _side(entity: EntityRule, scope: Scope, family: Family) -> Side | None:
     )
     emptied = (entity.nets and not nets) or (entity.not_nets and not not_nets)
     excludes_all = any(net.length == 0 for net in not_nets)
-    # Services need EndpointSlices, which this datastore does not hold, so nothing matches them.
-    unknown = entity.services is not None
-    return None if emptied or excludes_all or unknown else side
+    return None if emptied or excludes_all else side
 
 
 def _nets(texts: Iterable[str], family: Family) -> tuple[Prefix, ...]:

@@ -7,6 +7,9 @@ Source: libcalico-go/lib/backend/syncersv1/updateprocessors (v3 to v1 conversion
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from typing_extensions import override
 
 from korat.core.model.label import (
     NAMESPACE,
@@ -21,12 +24,24 @@ _NAMESPACED = parse(f"has({NAMESPACE})")
 _WITH_ACCOUNT = parse(f"has({SERVICE_ACCOUNT})")
 
 
+class ServiceName(NamedTuple):
+    """A service by its namespace and name."""
+
+    namespace: str
+    name: str
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Whom one side of a rule speaks of; None where it does not ask."""
 
     selector: Selector | None = None
     not_selector: Selector | None = None
+    service: ServiceName | None = None
 
 
 def policy_selector(spec: PolicySpec, namespace: str) -> Selector:
@@ -58,6 +73,7 @@ def entity_scope(entity: EntityRule, namespace: str) -> Scope:
     namespace unless a ``namespaceSelector`` widens it. Beside others, ``notSelector`` is one more
     thing to ask of the same endpoint or set, whoever else has its addresses; alone, in a global
     policy, it excludes addresses, and so matches also those that nobody has.
+    A service without a namespace is one of the policy's own.
 
     Raises:
         SelectorError: one of its selectors is malformed.
@@ -72,9 +88,13 @@ def entity_scope(entity: EntityRule, namespace: str) -> Scope:
     if entity.selector:
         parts.append(parse(entity.selector))
     excluded = parse(entity.not_selector) if entity.not_selector else None
+    service = None
+    if entity.services is not None:
+        service = ServiceName(entity.services.namespace or namespace, entity.services.name)
     if not parts:
-        return Scope(None, excluded)
-    return Scope(conjunction(*parts, *([excluded.negated] if excluded is not None else [])))
+        return Scope(None, excluded, service)
+    joined = conjunction(*parts, *([excluded.negated] if excluded is not None else []))
+    return Scope(joined, None, service)
 
 
 def _in_namespace(namespace: str) -> Selector:

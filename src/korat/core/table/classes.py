@@ -20,7 +20,13 @@ from korat.core.policy.entity import Endpoint
 from korat.core.selector import Selector
 from korat.core.table.lower import Atom, MeansPort, bits_of, union
 from korat.core.table.matches import SelectorMatches
-from korat.core.table.predicate import HasLabels, InNets
+from korat.core.table.predicate import (
+    HasLabels,
+    InNets,
+    InService,
+    OwnsPort,
+    Serves,
+)
 from korat.core.table.value import PeerClasses
 
 #: Bits of a class's number: short enough for a name, long enough that two hardly ever collide.
@@ -92,6 +98,20 @@ def _laid(
     for atom, bit in atoms.items():
         if isinstance(atom, InNets):
             yield from ((net, 1 << bit) for net in atom.nets)
+        yield from ((Prefix.of(a), 1 << bit) for a in _served(cluster, atom) if a.family is family)
+
+
+def _served(cluster: Cluster, atom: Atom) -> Iterator[Addr]:
+    """The addresses of which an atom about a service is true."""
+    match atom:
+        case InService(service):
+            for each in cluster.services.get(service, ()):
+                yield from each.addresses
+        case MeansPort(Serves(service), protocol, port):
+            for each in cluster.services.get(service, ()):
+                yield from each.addresses if (protocol, port) in each.ports else ()
+        case _:
+            return
 
 
 class _LabelTruth:
@@ -104,7 +124,7 @@ class _LabelTruth:
         for atom, bit in atoms.items():
             if isinstance(atom, HasLabels):
                 self._bits[atom.selector] = 1 << bit
-            elif isinstance(atom, MeansPort):
+            elif isinstance(atom, MeansPort) and isinstance(atom.owner, OwnsPort):
                 meaning = atom.owner.name, atom.protocol, atom.port
                 self._ports[atom.owner.selector][meaning] = 1 << bit
         owners = (selector for selector in self._ports if selector is not None)

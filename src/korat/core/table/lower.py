@@ -1,8 +1,9 @@
 """Sequences lowered for painting: predicates become bits, port lists become spans.
 
 Every predicate of a family gets a bit, and all that is true of an address is one integer. A named
-port has a bit for each (protocol, port) that any endpoint means by it, so that every bit is a plain
-truth of an address. A lowered rule asks each end for bits by two masks, and is a set of boxes then.
+port has a bit for each (protocol, port) that any endpoint means by it, a service in a destination
+for each by which it is served, so that every bit is a plain truth of an address. A lowered rule
+asks each end for bits by two masks, and is a set of boxes then.
 """
 
 from collections import defaultdict
@@ -17,7 +18,15 @@ from korat.core.policy.cluster import Cluster
 from korat.core.policy.outcome import RuleRef
 from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side
 from korat.core.table.grid import Box, minus
-from korat.core.table.predicate import HasLabels, InNets, OwnsPort, named_ports, needs_of
+from korat.core.table.predicate import (
+    AddressPredicate,
+    OwnsPort,
+    Serves,
+    named_ports,
+    needs_of,
+    serves_of,
+    service_ports,
+)
 from korat.core.table.sequence import Sequence, Step, Trial
 from korat.core.table.value import number_last
 
@@ -27,9 +36,12 @@ OTHER_PROTOCOL = -1
 
 @dataclass(frozen=True, slots=True)
 class MeansPort:
-    """The address belongs to an endpoint of ``owner`` for which the name means this port."""
+    """The address belongs to an endpoint of ``owner`` for which the name means this port.
 
-    owner: OwnsPort
+    Or ``owner`` is a service that is served there on this port.
+    """
+
+    owner: OwnsPort | Serves
     protocol: int
     port: int
 
@@ -40,7 +52,7 @@ class MeansPort:
 
 
 #: What can be true of an address alone.
-Atom = InNets | HasLabels | MeansPort
+Atom = AddressPredicate | MeansPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,7 @@ class LoweredSide:
     fails: int
     ports: PortList | None
     not_ports: PortList | None
+    serving: PortList | None
     mask: int
 
     def admits(self, truth: int) -> bool:
@@ -80,6 +93,8 @@ class LoweredSide:
             spans = self.ports.spans(protocol, truth) if ported else IntervalSet()
         if self.not_ports is not None and ported:
             spans -= self.not_ports.spans(protocol, truth)
+        if self.serving is not None:
+            spans &= self.serving.spans(protocol, truth)
         return spans
 
 
@@ -137,6 +152,8 @@ class LoweredRule:
         numbers = {rule.protocol, rule.not_protocol}
         if any(ports is not None for both in lists for ports in both):
             numbers |= rule.port_protocols
+        if self.source.serving is not None or self.destination.serving is not None:
+            numbers |= PROTOCOLS_WITH_PORTS
         if rule.icmp is not None or rule.not_icmp is not None:
             numbers.add(icmp_protocol(self._family))
         return frozenset(int(number) for number in numbers if number is not None)
@@ -182,6 +199,7 @@ class Lowering:
     def __init__(self, cluster: Cluster, family: Family) -> None:
         self.atoms: dict[Atom, int] = {}
         self._family = family
+        self._cluster = cluster
         self._meanings = _meanings(cluster)
 
     def plan(self, sequence: Sequence) -> Plan:
@@ -214,8 +232,19 @@ class Lowering:
         holds = union(self._bit(atom) for atom in needs.holds)
         fails = union(self._bit(atom) for atom in needs.fails)
         lists = self._ports(side, side.ports), self._ports(side, side.not_ports)
-        named = union(bit for ports in lists if ports for bit, _, _ in ports.named)
-        return LoweredSide(holds, fails, *lists, mask=holds | fails | named)
+        serving = self._serving(side)
+        named = union(bit for own in (*lists, serving) if own for bit, _, _ in own.named)
+        return LoweredSide(holds, fails, *lists, serving, mask=holds | fails | named)
+
+    def _serving(self, side: Side) -> PortList | None:
+        """The ports by which the side's service may be served, each with its bit."""
+        serves = serves_of(side)
+        if serves is None:
+            return None
+        known = service_ports(self._cluster, serves.service)
+        meanings = sorted({(p, port) for addr, p, port in known if addr.family is self._family})
+        named = ((self._bit(MeansPort(serves, *meaning)), *meaning) for meaning in meanings)
+        return PortList(IntervalSet(), tuple(named))
 
     def _ports(self, side: Side, ports: Ports | None) -> PortList | None:
         if ports is None:

@@ -30,6 +30,7 @@ from korat.core.table.predicate import (
     named_ports,
     needs_of,
     predicates_of,
+    serves_of,
 )
 
 
@@ -248,7 +249,7 @@ def _is_icmp(wanted: IcmpMatch, icmp: tuple[int, int] | None) -> bool:
 def _side_matches(
     rule: NormalRule, side: Side, true: frozenset[Predicate], transport: tuple[int, int]
 ) -> bool:
-    needs = needs_of(side)
+    needs, serves = needs_of(side), serves_of(side)
     protocol, number = transport
 
     def listed(ports: Ports) -> bool:
@@ -260,6 +261,7 @@ def _side_matches(
     return (
         true.issuperset(needs.holds)
         and true.isdisjoint(needs.fails)
+        and (serves is None or serves in true)
         and (side.ports is None or listed(side.ports))
         and (side.not_ports is None or not listed(side.not_ports))
     )

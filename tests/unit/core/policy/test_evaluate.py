@@ -116,9 +116,7 @@ WHY = {
     'the destination does not match (projectcalico.org/namespace == "red" && !app == "db")': allow(
         None, who(not_selector="app == 'db'")
     ),
-    "the source services are not known in this datastore": allow(
-        who(services=ServiceMatch(name="s"))
-    ),
+    "the source is no endpoint of service red/s": allow(who(services=ServiceMatch(name="s"))),
     "the destination port is not http, 81:82": allow(None, who(ports=["http", "81:82"])),
     "the source port is 40000": allow(who(not_ports=[40000])),
 }

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import assert_never
 
-from korat.core.net.address import Family
+from korat.core.net.address import Addr, Family
 from korat.core.net.interval import IntervalSet
-from korat.core.net.port import icmp_protocol
+from korat.core.net.port import PROTOCOLS_WITH_PORTS, icmp_protocol
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
@@ -71,12 +71,16 @@ from korat.core.render.nft.statement import (
     key_text,
 )
 from korat.core.table.predicate import (
-    HasLabels,
+    AddressPredicate,
     InNets,
+    InService,
     addresses,
     named_ports,
     needs_of,
     owned_ports,
+    serves_of,
+    service_addresses,
+    service_ports,
 )
 from korat.core.table.sequence import Sequence, Sequences, Stage, Step, Trial
 
@@ -204,7 +208,7 @@ class _Writer:
         needs = [need for side, (address, _) in sides for need in self._needs(side, address)]
         other: Way = ()
         if normal.icmp or normal.not_icmp:
-            ported = any(side.ports for side, _ in sides)
+            ported = any(side.ports or side.serving for side, _ in sides)
             if not ported and _allows(normal, protocol):
                 for way in _icmp_ways(normal, family):
                     yield (*needs, *way)
@@ -214,7 +218,7 @@ class _Writer:
         choices = [
             choose(normal, side, fields)
             for side, fields in sides
-            for choose in (self._listed, self._unlisted)
+            for choose in (self._listed, self._unlisted, self._served)
         ]
         for parts in product(*choices):
             ports = (statement for part in parts for statement in part)
@@ -227,9 +231,11 @@ class _Writer:
             for predicate in predicates:
                 yield InSet((address,), self._addresses(predicate, family), negated=negated)
 
-    def _addresses(self, predicate: InNets | HasLabels, family: Family) -> str:
+    def _addresses(self, predicate: AddressPredicate, family: Family) -> str:
         if isinstance(predicate, InNets):
             found = IntervalSet.of_prefixes(predicate.nets)
+        elif isinstance(predicate, InService):
+            found = service_addresses(self.cluster, predicate.service, family)
         else:
             found = addresses(self.cluster, predicate.selector, family)
         kind = Type.IPV4 if family is Family.V4 else Type.IPV6
@@ -256,17 +262,41 @@ class _Writer:
         others = (statement for statement in (numbers, named) if statement is not None)
         return [(_ported(normal, negated=True),), (_ported(normal), *others)]
 
+    def _served(self, normal: NormalRule, side: Side, fields: tuple[Field, Field]) -> list[Way]:
+        """Address, protocol and port are one of the service's."""
+        serves = serves_of(side)
+        if serves is None:
+            return [()]
+        protocols = PROTOCOLS_WITH_PORTS
+        if normal.protocol is not None:
+            protocols &= {normal.protocol}
+        if not protocols:
+            return []
+        ported = Match(Field.L4PROTO, tuple(sorted(protocols)))
+        return [(ported, self._owned(service_ports(self.cluster, serves.service), fields))]
+
     def _named(
         self, side: Side, ports: Ports, fields: tuple[Field, Field], *, negated: bool
     ) -> InSet | None:
         if not ports.names:
             return None
+        named = (owned_ports(self.cluster, each) for each in named_ports(side, ports))
+        owned = frozenset[tuple[Addr, int, int]]().union(*named)
+        return self._owned(owned, fields, negated=negated)
+
+    def _owned(
+        self,
+        owned: Iterable[tuple[Addr, int, int]],
+        fields: tuple[Field, Field],
+        *,
+        negated: bool = False,
+    ) -> InSet:
+        """Address, protocol and port are one of these."""
         address, port = fields
         family = Family.V4 if address.type is Type.IPV4 else Family.V6
         elements: set[Key] = {
             (addr.value, protocol, number)
-            for predicate in named_ports(side, ports)
-            for addr, protocol, number in owned_ports(self.cluster, predicate)
+            for addr, protocol, number in owned
             if addr.family is family
         }
         name = self._set((address.type, Type.PROTO, Type.PORT), elements, interval=False)
