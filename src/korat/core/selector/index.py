@@ -69,10 +69,10 @@ class LabelIndex(Generic[T]):
         """Add an item, or replace its labels and parents.
 
         Own labels win over inherited ones, earlier parents over later ones; a parent that is not
-        known yet has no labels.
+        known yet has no labels. The labels are kept as they are, so they must not change.
         """
         self._forget_parents(item)
-        own = (dict(labels), tuple(parents))
+        own = (labels, tuple(parents))
         self._own[item] = own
         for parent in own[1]:
             self._children.setdefault(parent, set()).add(item)
@@ -140,6 +140,8 @@ class LabelIndex(Generic[T]):
 
     def _effective(self, item: T) -> Labels:
         own, parents = self._own[item]
+        if not parents:
+            return own
         labels: dict[str, str] = {}
         for parent in reversed(parents):
             labels.update(self._parents.get(parent, {}))

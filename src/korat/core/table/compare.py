@@ -162,7 +162,7 @@ def _peers(
 
 def _cuts(classes: PeerClasses) -> Iterator[int]:
     """Where an address may be of another class than the one before it."""
-    for addr in classes.hosts:
-        yield from (addr.value, addr.value + 1)
+    for (value,) in classes.hosts:
+        yield from (value, value + 1)
     for first, last, _ in classes.nets:
         yield from (first, last + 1)

@@ -1,47 +1,67 @@
-"""From a cluster to what one node enforces: peer classes and verdict tables.
+"""From a cluster to what one node enforces: peer classes and verdict tables, change by change.
 
 For a local endpoint its own end of each rule is a constant, and for a peer class the other end is
 too; what remains of all its policy is a function of protocol and ports, painted once. Only
-predicates of policies that select local endpoints split classes. Tables are made per (sequence,
-what is true of the own end, what is true of the peer), both restricted to what the sequence asks,
-so their number follows the policies, not endpoints times classes.
+predicates of policies that select local endpoints split classes.
+
+A ``NodeCompiler`` is told what changes and works out only what depends on it: a pod elsewhere is
+one entry of a map; a policy touches the endpoints that it selects and the classes that it asks for.
+What it says depends on what there is, not on how that came about.
 
 An endpoint with several addresses of one family has one table per class for all of them. Where
 policy tells its addresses apart, the table allows only what it would for every one of them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Iterable
 
-from korat.core.net.address import Family
+from korat.core.model.key import Key
+from korat.core.net.address import Family, Prefix
+from korat.core.pmap import PMap
 from korat.core.policy.cluster import Cluster
-from korat.core.policy.entity import Endpoint
+from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Slice
 from korat.core.policy.outcome import Direction
-from korat.core.table.classes import NOBODY, Classes, Truths, classes
-from korat.core.table.lower import Lowering, Plan, union
-from korat.core.table.paint import paint, strictest
-from korat.core.table.sequence import Sequence, Sequences
-from korat.core.table.value import DirectionPolicy, LocalEndpoint, NodePolicy, VerdictTable
+from korat.core.table.atom import Atoms
+from korat.core.table.book import AddressBook
+from korat.core.table.governor import Governors
+from korat.core.table.owner import Owner, Owners
+from korat.core.table.paint import IntricateError
+from korat.core.table.planner import Planned, Planner
+from korat.core.table.predicate import InNets
+from korat.core.table.subject import Spot, Subjects
+from korat.core.table.value import (
+    DirectionPolicy,
+    LocalEndpoint,
+    NodePolicy,
+    PeerClasses,
+    VerdictTable,
+)
+
+_Way = tuple[Family, Direction]
+_WAYS: tuple[_Way, ...] = tuple((family, direction) for family in Family for direction in Direction)
 
 
 def compile_node(cluster: Cluster, node: str) -> NodePolicy:
-    """All that a node enforces for its workloads.
+    """All that a node enforces for its workloads, from scratch.
 
     Raises:
         IntricateError: a table would have too many pieces.
     """
-    local = local_endpoints(cluster, node)
-    sequences = Sequences(cluster)
-    return NodePolicy(
-        workloads_of(local),
-        {
-            (family, direction): policy
-            for family in Family
-            for direction, policy in _family(cluster, family, local, sequences)
-        },
-    )
+    compiler = NodeCompiler(node)
+    for name, profile in cluster.profiles.items():
+        compiler.set_profile(name, profile)
+    for endpoint in cluster.endpoints:
+        compiler.set_endpoint(endpoint.key, endpoint)
+    for group in cluster.sets:
+        compiler.set_address_set(group.key, group)
+    for slices in cluster.services.values():
+        for each in slices:
+            compiler.set_slice(each.key, each)
+    for place, tier in enumerate(cluster.tiers):
+        compiler.set_tier(tier.name, float(place), denies=tier.denies)
+        for policy in tier.policies:
+            compiler.set_policy(policy.key, policy)
+    return compiler.settle()
 
 
 def workloads_of(local: Iterable[Endpoint]) -> tuple[LocalEndpoint, ...]:
@@ -58,89 +78,213 @@ def local_endpoints(cluster: Cluster, node: str) -> list[Endpoint]:
     return [by_interface[name] for name in sorted(by_interface)]
 
 
-def _family(
-    cluster: Cluster, family: Family, local: Iterable[Endpoint], sequences: Sequences
-) -> Iterator[tuple[Direction, DirectionPolicy]]:
-    lowering = Lowering(cluster, family)
-    present = [endpoint for endpoint in local if endpoint.addresses_of(family)]
-    # Both directions are lowered before any truth is found, so that the atoms are complete.
-    subjects = {
-        direction: [
-            _Subjects(direction, lowering.plan(sequence), endpoints)
-            for sequence, endpoints in _by_sequence(present, direction, family, sequences)
-        ]
-        for direction in Direction
-    }
-    truths = Truths.of(cluster, family, lowering.atoms)
-    for direction, groups in subjects.items():
-        peers = classes(truths, union(group.peer_mask for group in groups), lowering.atoms)
-        # Equal tables become one object: whoever comes first lends it to the others.
-        shared: dict[VerdictTable, VerdictTable] = {}
-        tables = {
-            place: shared.setdefault(table, table)
-            for group in groups
-            for place, table in group.tables(truths, peers)
+class NodeCompiler:
+    """One node's view of the cluster; ``settle`` after any number of changes says what follows."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        atoms = self._atoms = Atoms()
+        self._owners = Owners()
+        self._books = {family: AddressBook(family, atoms) for family in Family}
+        self._planners = {
+            (family, direction): Planner(direction, family, atoms, self._owners)
+            for family, direction in _WAYS
         }
-        yield direction, DirectionPolicy(peers.value, tables)
-
-
-def _by_sequence(
-    endpoints: Iterable[Endpoint], direction: Direction, family: Family, sequences: Sequences
-) -> Iterable[tuple[Sequence, list[Endpoint]]]:
-    groups: dict[Sequence, list[Endpoint]] = {}
-    for endpoint in endpoints:
-        groups.setdefault(sequences.of(endpoint, direction, family), []).append(endpoint)
-    return groups.items()
-
-
-@dataclass(frozen=True, slots=True)
-class _Subjects:
-    """The endpoints that one plan governs."""
-
-    direction: Direction
-    plan: Plan
-    endpoints: list[Endpoint]
+        self._subjects = {way: Subjects() for way in _WAYS}
+        self._tables: dict[_Way, PMap[Spot, VerdictTable]] = {way: PMap() for way in _WAYS}
+        self._governors = Governors()
+        self._profiles: dict[str, Profile] = {}
+        self._claims: dict[Key, tuple[tuple[Prefix, Owner], ...]] = {}
+        self._local: dict[Key, Endpoint] = {}
+        self._claimants: defaultdict[str, set[Key]] = defaultdict(set)
+        self._holders: dict[str, Endpoint] = {}
+        self._stale: set[str] = set()
+        self._plans: dict[str, dict[_Way, Planned]] = {}
+        self._workloads: tuple[LocalEndpoint, ...] = ()
 
     @property
-    def peer_mask(self) -> int:
-        ingress = self.direction is Direction.INGRESS
-        return self.plan.source_mask if ingress else self.plan.destination_mask
+    def local(self) -> list[Endpoint]:
+        """The node's own endpoints as of the last ``settle``, by interface."""
+        return [self._holders[name] for name in sorted(self._holders)]
 
-    @property
-    def own_mask(self) -> int:
-        ingress = self.direction is Direction.INGRESS
-        return self.plan.destination_mask if ingress else self.plan.source_mask
+    def set_endpoint(self, key: Key, endpoint: Endpoint | None) -> None:
+        """An endpoint anywhere came, changed, or (None) went."""
+        claims: list[tuple[Prefix, Owner]] = []
+        if endpoint is not None and endpoint.addresses:
+            owner = self._owners.labelled(endpoint.labels, endpoint.ports)
+            claims = [(Prefix.of(addr), owner) for addr in endpoint.addresses]
+        self._claim(key, claims)
+        before = self._local.pop(key, None)
+        here = endpoint is not None and endpoint.node == self._node and bool(endpoint.interface)
+        if before is not None:
+            self._claimants[before.interface].discard(key)
+            self._stale.add(before.interface)
+        if endpoint is not None and here:
+            self._local[key] = endpoint
+            self._claimants[endpoint.interface].add(key)
+            self._stale.add(endpoint.interface)
+        if before is not None or here:
+            self._governors.set_local(key, endpoint if here else None)
 
-    def tables(
-        self, truths: Truths, peers: Classes
-    ) -> Iterator[tuple[tuple[int, str], VerdictTable]]:
-        """The tables of these endpoints, by class and interface, where they are not the default."""
-        mask = self.peer_mask
-        alike: defaultdict[int, list[int]] = defaultdict(list)
-        for number in peers.touching(mask):
-            alike[peers.truths[number] & mask].append(number)
-        for own, interfaces in self._by_own_truth(truths):
-            default = self._table(own, 0)
-            yield from (((NOBODY, interface), default) for interface in interfaces)
-            for peer, numbers in alike.items():
-                table = self._table(own, peer)
-                if table != default:
-                    yield from ((place, table) for place in product(numbers, interfaces))
+    def set_address_set(self, key: Key, group: AddressSet | None) -> None:
+        """A network set came, changed, or (None) went."""
+        claims: list[tuple[Prefix, Owner]] = []
+        if group is not None and group.nets:
+            owner = self._owners.labelled(group.labels)
+            claims = [(net, owner) for net in group.nets]
+        self._claim(key, claims)
 
-    def _by_own_truth(self, truths: Truths) -> Iterable[tuple[tuple[int, ...], list[str]]]:
-        """Interfaces by what is true of each of their own addresses, as far as the plan asks."""
-        groups: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
-        for endpoint in self.endpoints:
-            addrs = endpoint.addresses_of(truths.family)
-            own = sorted({truths.at(addr) & self.own_mask for addr in addrs})
-            groups[tuple(own)].append(endpoint.interface)
-        return groups.items()
+    def set_slice(self, key: Key, part: Slice | None) -> None:
+        """Some endpoints of a service came, changed, or (None) went."""
+        claims: list[tuple[Prefix, Owner]] = []
+        if part is not None and part.service.name:
+            ports = frozenset(part.ports)
+            for family in {addr.family for addr in part.addresses}:
+                owner = self._owners.serving((part.service, family, ports))
+                own = (addr for addr in part.addresses if addr.family is family)
+                claims += [(Prefix.of(addr), owner) for addr in own]
+        self._claim(key, claims)
 
-    def _table(self, own: Iterable[int], peer: int) -> VerdictTable:
-        return strictest([self._paint(each, peer) for each in own])
+    def set_policy(self, key: Key, policy: Policy | None) -> None:
+        """A policy came, changed, or (None) went."""
+        self._governors.set_policy(key, policy)
 
-    def _paint(self, own: int, peer: int) -> VerdictTable:
-        """The table between an own and a peer's address of which this is true."""
-        if self.direction is Direction.INGRESS:
-            return paint(self.plan, peer, own)
-        return paint(self.plan, own, peer)
+    def set_tier(self, name: str, order: float | None, *, denies: bool) -> None:
+        """A stored tier came or changed; ``order`` None is after all others."""
+        self._governors.set_tier(name, order, denies=denies)
+
+    def drop_tier(self, name: str) -> None:
+        """A tier is not stored any more."""
+        self._governors.drop_tier(name)
+
+    def set_profile(self, name: str, profile: Profile | None) -> None:
+        """A profile's rules came, changed, or (None) went."""
+        if profile is None:
+            self._profiles.pop(name, None)
+        else:
+            self._profiles[name] = profile
+        self._stale |= {each.interface for each in self._local.values() if name in each.profiles}
+
+    def settle(self) -> NodePolicy:
+        """What the node enforces from now on.
+
+        Raises:
+            IntricateError: a table has too many pieces; the next call tells again.
+        """
+        self._hold()
+        self._replan()
+        self._learn()
+        changed, self._owners.changed = self._owners.changed, set()
+        found: dict[Family, dict[Direction, PeerClasses]] = {}
+        for family, book in self._books.items():
+            masks = {d: self._planners[family, d].peer_mask for d in Direction}
+            found[family] = book.settle(changed, masks)
+        self._atoms.settle()
+        self._place()
+        for way in _WAYS:
+            self._tables[way] = self._tables[way].changed(self._subjects[way].drained())
+        intricate = (why for way in _WAYS for why in self._subjects[way].intricate())
+        for why in intricate:
+            raise IntricateError(why)
+        return NodePolicy(
+            self._workloads,
+            {(f, d): DirectionPolicy(found[f][d], self._tables[f, d]) for f, d in _WAYS},
+        )
+
+    def _claim(self, key: Key, claims: Iterable[tuple[Prefix, Owner]]) -> None:
+        """An object's owners have these addresses, and no longer those that they had for it."""
+        before = self._claims.pop(key, ())
+        after = tuple(claims)
+        for net, owner in after:
+            self._books[net.family].claim(net, owner)
+        for net, owner in before:
+            self._books[net.family].leave(net, owner)
+        if after:
+            self._claims[key] = after
+        for owner in {owner for _, owner in before}:
+            self._owners.release(owner)
+
+    def _hold(self) -> None:
+        """Find out which endpoint has each interface that was touched."""
+        by_key = self._governors.stale
+        self._stale |= {self._local[key].interface for key in by_key if key in self._local}
+        by_key.clear()
+        topics, self._owners.topics = self._owners.topics, set()
+        if topics:
+            outdated = {p for planner in self._planners.values() for p in planner.outdate(topics)}
+            for interface, plans in self._plans.items():
+                if outdated.intersection(plans.values()):
+                    self._stale.add(interface)
+        for interface in self._stale:
+            claimants = self._claimants[interface]
+            if claimants:
+                self._holders[interface] = self._local[min(claimants)]
+            else:
+                del self._claimants[interface]
+                self._holders.pop(interface, None)
+        if self._stale:
+            self._workloads = workloads_of(self.local)
+
+    def _replan(self) -> None:
+        """New plans for the interfaces that were touched; old ones go only after that."""
+        before = [p for name in self._stale for p in self._plans.pop(name, {}).items()]
+        for interface in self._stale:
+            endpoint = self._holders.get(interface)
+            if endpoint is None:
+                continue
+            plans = self._plans[interface] = {}
+            for family, direction in _WAYS:
+                if endpoint.addresses_of(family):
+                    tiers = self._governors.of(endpoint.key, direction)
+                    planner = self._planners[family, direction]
+                    plans[family, direction] = planner.plan(
+                        tiers, endpoint.profiles, self._profiles
+                    )
+        for way, planned in before:
+            self._planners[way].release(planned)
+
+    def _learn(self) -> None:
+        """Atoms that came and went."""
+        for atom in self._atoms.dead:
+            if isinstance(atom, InNets):
+                for book in self._books.values():
+                    book.forget(atom)
+            else:
+                self._owners.forget(atom)
+        for atom, bit in self._atoms.born.items():
+            if isinstance(atom, InNets):
+                for book in self._books.values():
+                    book.learn(atom, bit)
+            else:
+                self._owners.learn(atom, bit)
+
+    def _place(self) -> None:
+        """Give tables to the interfaces that were touched, and to classes that came."""
+        for way in _WAYS:
+            side = self._books[way[0]].sides[way[1]]
+            self._subjects[way].turn(side.born, side.dead)
+            side.told()
+        stale, self._stale = self._stale, set()
+        for interface in stale | self._stirred():
+            plans = self._plans.get(interface, {})
+            for way in _WAYS:
+                planned = plans.get(way)
+                if planned is None:
+                    self._subjects[way].take(interface)
+                else:
+                    own = self._own(interface, way[0], planned)
+                    side = self._books[way[0]].sides[way[1]]
+                    self._subjects[way].put(interface, planned, own, side)
+
+    def _stirred(self) -> set[str]:
+        """The interfaces of whose addresses something else may be true now."""
+        return {
+            name
+            for name, endpoint in self._holders.items()
+            if any(self._books[addr.family].stirred(addr) for addr in endpoint.addresses)
+        }
+
+    def _own(self, interface: str, family: Family, planned: Planned) -> tuple[int, ...]:
+        mask, book = planned.plan.own_mask, self._books[family]
+        addresses = self._holders[interface].addresses_of(family)
+        return tuple(sorted({book.truth_at(addr) & mask for addr in addresses}))

@@ -6,53 +6,27 @@ for each by which it is served, so that every bit is a plain truth of an address
 asks each end for bits by two masks, and is a set of boxes then.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
+from typing import Protocol
 
 from korat.core.net.address import Family
 from korat.core.net.interval import IntervalSet
 from korat.core.net.port import PROTOCOLS_WITH_PORTS, icmp_protocol
-from korat.core.policy.cluster import Cluster
-from korat.core.policy.outcome import RuleRef
+from korat.core.policy.outcome import Direction, RuleRef
 from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side
+from korat.core.policy.scope import ServiceName
+from korat.core.table.atom import Atom, Atoms, MeansPort, union
 from korat.core.table.grid import Box, minus
-from korat.core.table.predicate import (
-    AddressPredicate,
-    OwnsPort,
-    Serves,
-    named_ports,
-    needs_of,
-    serves_of,
-    service_ports,
-)
-from korat.core.table.sequence import Sequence, Step, Trial
+from korat.core.table.predicate import OwnsPort, Serves, named_ports, needs_of, serves_of
+from korat.core.table.sequence import Step
 from korat.core.table.value import number_last
 
+#: What a rule may ask the meaning of: a port's name or a service.
+Topic = str | ServiceName
 #: Stands for every protocol that no rule of a plan speaks of.
 OTHER_PROTOCOL = -1
-
-
-@dataclass(frozen=True, slots=True)
-class MeansPort:
-    """The address belongs to an endpoint of ``owner`` for which the name means this port.
-
-    Or ``owner`` is a service that is served there on this port.
-    """
-
-    owner: OwnsPort | Serves
-    protocol: int
-    port: int
-
-    @property
-    def text(self) -> str:
-        """A stable text, different for different atoms."""
-        return f"{self.owner.text} {self.protocol} {self.port}"
-
-
-#: What can be true of an address alone.
-Atom = AddressPredicate | MeansPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +87,10 @@ class LoweredRule:
         self._family = family
         self._boxes: dict[tuple[int, int, int], tuple[Box, ...]] = {}
 
+    def peer(self, direction: Direction) -> LoweredSide:
+        """The end that is the peer's."""
+        return self.source if direction is Direction.INGRESS else self.destination
+
     def admits(self, source: int, destination: int) -> bool:
         """Whether it can match between two addresses of which this is true."""
         return self.source.admits(source) and self.destination.admits(destination)
@@ -165,65 +143,66 @@ def _icmp_box(icmp: IcmpMatch, last: int) -> Box:
 
 
 @dataclass(frozen=True, slots=True)
-class LoweredTrial:
-    """A staged policy with lowered rules."""
+class Block:
+    """One policy's or profile's rules for one direction and family, lowered.
+
+    ``atoms`` are those whose bits it holds, each once; ``topics`` are the port names and services
+    whose meaning went into it.
+    """
 
     rules: tuple[LoweredRule, ...]
-    miss: RuleRef | None
-
-
-@dataclass(frozen=True, slots=True)
-class LoweredStage:
-    """A stage of a sequence with lowered rules."""
-
-    rules: tuple[LoweredRule | LoweredTrial, ...]
-    end: RuleRef | None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A sequence, lowered; the masks have every bit that its table depends on."""
-
-    stages: tuple[LoweredStage, ...]
-    protocols: tuple[int, ...]
+    atoms: frozenset[Atom]
+    topics: frozenset[Topic]
+    protocols: frozenset[int]
     source_mask: int
     destination_mask: int
 
 
+class Meanings(Protocol):
+    """What port names and services mean anywhere in the cluster."""
+
+    def of(self, owner: OwnsPort | Serves, family: Family) -> Iterable[tuple[int, int]]:
+        """Every (protocol, port) that the name or service stands for, sorted."""
+
+
 class Lowering:
-    """Lowers the sequences of one family.
+    """Lowers the rules of one family with bits of shared atoms."""
 
-    ``atoms`` grows by what they ask; an atom's number is its place there and the place of its bit.
-    """
-
-    def __init__(self, cluster: Cluster, family: Family) -> None:
-        self.atoms: dict[Atom, int] = {}
+    def __init__(self, atoms: Atoms, family: Family, meanings: Meanings) -> None:
+        self._atoms = atoms
         self._family = family
-        self._cluster = cluster
-        self._meanings = _meanings(cluster)
+        self._meanings = meanings
 
-    def plan(self, sequence: Sequence) -> Plan:
-        """Lower a sequence."""
-        stages = tuple(
-            LoweredStage(tuple(map(self._step, stage.steps)), stage.end)
-            for stage in sequence.stages
-        )
-        rules = [rule for stage in stages for rule in _flat(stage.rules)]
-        protocols = frozenset[int]().union(*(rule.protocols() for rule in rules))
-        return Plan(
-            stages,
-            tuple(sorted(protocols)),
+    def block(self, steps: Iterable[Step]) -> Block:
+        """Lower some steps; their atoms are in use until ``release``."""
+        block = _Building(self._atoms, self._meanings, self._family)
+        rules = tuple(block.rule(step.ref, step.rule) for step in steps)
+        return Block(
+            rules,
+            frozenset(block.bits),
+            frozenset(block.topics),
+            frozenset[int]().union(*(rule.protocols() for rule in rules)),
             union(rule.source.mask for rule in rules),
             union(rule.destination.mask for rule in rules),
         )
 
-    def _step(self, step: Step | Trial) -> LoweredRule | LoweredTrial:
-        if isinstance(step, Trial):
-            rules = tuple(self._rule(each.ref, each.rule) for each in step.steps)
-            return LoweredTrial(rules, step.miss)
-        return self._rule(step.ref, step.rule)
+    def release(self, block: Block) -> None:
+        """A block is not needed any more."""
+        for atom in block.atoms:
+            self._atoms.drop(atom)
 
-    def _rule(self, ref: RuleRef, rule: NormalRule) -> LoweredRule:
+
+class _Building:
+    """One block in the making: which bits it has taken, and what it asked the meaning of."""
+
+    def __init__(self, atoms: Atoms, meanings: Meanings, family: Family) -> None:
+        self.bits: dict[Atom, int] = {}
+        self.topics: set[Topic] = set()
+        self._atoms = atoms
+        self._meanings = meanings
+        self._family = family
+
+    def rule(self, ref: RuleRef, rule: NormalRule) -> LoweredRule:
         ends = self._side(rule.source), self._side(rule.destination)
         return LoweredRule(ref, rule, self._family, ends)
 
@@ -232,61 +211,25 @@ class Lowering:
         holds = union(self._bit(atom) for atom in needs.holds)
         fails = union(self._bit(atom) for atom in needs.fails)
         lists = self._ports(side, side.ports), self._ports(side, side.not_ports)
-        serving = self._serving(side)
+        serves = serves_of(side)
+        serving = None if serves is None else PortList(IntervalSet(), self._named(serves))
         named = union(bit for own in (*lists, serving) if own for bit, _, _ in own.named)
         return LoweredSide(holds, fails, *lists, serving, mask=holds | fails | named)
-
-    def _serving(self, side: Side) -> PortList | None:
-        """The ports by which the side's service may be served, each with its bit."""
-        serves = serves_of(side)
-        if serves is None:
-            return None
-        known = service_ports(self._cluster, serves.service)
-        meanings = sorted({(p, port) for addr, p, port in known if addr.family is self._family})
-        named = ((self._bit(MeansPort(serves, *meaning)), *meaning) for meaning in meanings)
-        return PortList(IntervalSet(), tuple(named))
 
     def _ports(self, side: Side, ports: Ports | None) -> PortList | None:
         if ports is None:
             return None
-        named = (
-            (self._bit(MeansPort(owner, *meaning)), *meaning)
-            for owner in named_ports(side, ports)
-            for meaning in self._meanings.get(owner.name, ())
-        )
-        return PortList(IntervalSet.of((p.first, p.last) for p in ports.ranges), tuple(named))
+        named = tuple(each for owner in named_ports(side, ports) for each in self._named(owner))
+        return PortList(IntervalSet.of((p.first, p.last) for p in ports.ranges), named)
+
+    def _named(self, owner: OwnsPort | Serves) -> tuple[tuple[int, int, int], ...]:
+        """What a name or service may mean, each with the bit of the addresses that mean it."""
+        self.topics.add(owner.name if isinstance(owner, OwnsPort) else owner.service)
+        meanings = self._meanings.of(owner, self._family)
+        return tuple((self._bit(MeansPort(owner, *meaning)), *meaning) for meaning in meanings)
 
     def _bit(self, atom: Atom) -> int:
-        return 1 << self.atoms.setdefault(atom, len(self.atoms))
-
-
-def _flat(rules: Iterable[LoweredRule | LoweredTrial]) -> Iterator[LoweredRule]:
-    """The rules, those of staged policies among them."""
-    for rule in rules:
-        yield from (rule.rules if isinstance(rule, LoweredTrial) else (rule,))
-
-
-def union(masks: Iterable[int]) -> int:
-    """The bits of all masks."""
-    bits = 0
-    for mask in masks:
-        bits |= mask
-    return bits
-
-
-def bits_of(mask: int) -> Iterator[int]:
-    """Each bit of a mask by itself, the lowest first."""
-    while mask:
-        lowest = mask & -mask
-        yield lowest
-        mask ^= lowest
-
-
-def _meanings(cluster: Cluster) -> Mapping[str, list[tuple[int, int]]]:
-    """What a port name means anywhere: (protocol, port), sorted."""
-    meanings: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
-    for endpoint in cluster.endpoints:
-        for name, protocol, port in endpoint.ports:
-            if protocol in PROTOCOLS_WITH_PORTS:
-                meanings[name].add((protocol, port))
-    return {name: sorted(meaning) for name, meaning in meanings.items()}
+        bit = self.bits.get(atom)
+        if bit is None:
+            bit = self.bits[atom] = self._atoms.use(atom)
+        return bit

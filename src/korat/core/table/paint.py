@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from korat.core.policy.outcome import Action, Outcome, RuleRef
+from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
 from korat.core.policy.rule import RuleAction
 from korat.core.table.grid import Box, Grid, Patch, V, cuts_of
-from korat.core.table.lower import OTHER_PROTOCOL, LoweredRule, LoweredTrial, Plan
+from korat.core.table.lower import OTHER_PROTOCOL, LoweredRule
+from korat.core.table.plan import LoweredTrial, Plan
 from korat.core.table.value import Cell, Cells, VerdictTable, number_last
 
 
@@ -56,7 +57,8 @@ def paint(plan: Plan, source: int, destination: int) -> VerdictTable:
             return Trial([(r, r.boxes(protocol, source, destination)) for r in own], rule.miss)
         return rule, rule.boxes(protocol, source, destination)
 
-    stages = [(list(filter(admitted, stage.rules)), stage.end) for stage in plan.stages]
+    peer = source if plan.direction is Direction.INGRESS else destination
+    stages = [(list(filter(admitted, s.candidates(peer))), s.end) for s in plan.stages]
 
     def cells(protocol: int) -> Cells:
         layers = [([brush(rule, protocol) for rule in rules], end) for rules, end in stages]

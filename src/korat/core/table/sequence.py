@@ -18,7 +18,7 @@ from typing import NamedTuple
 from korat.core.net.address import Family
 from korat.core.net.port import icmp_protocol
 from korat.core.policy.cluster import Cluster
-from korat.core.policy.entity import Endpoint, Policy, Rules, Tier
+from korat.core.policy.entity import Endpoint, Policy, Profile, Rules, Tier
 from korat.core.policy.match import Packet
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
 from korat.core.policy.rule import IcmpMatch, NormalRule, Ports, RuleAction, Side
@@ -138,9 +138,7 @@ def _stages(
         if profile is None:
             yield Stage((), RuleRef.profile_missing(direction, name))
             return
-        rules = _normal(profile.rules(direction), family)
-        refs = (Step(RuleRef.profile_rule(direction, name, index), rule) for index, rule in rules)
-        yield Stage(tuple(refs), None)
+        yield Stage(tuple(profile_steps(profile, direction, family)), None)
     yield Stage((), RuleRef.no_profile_matched(direction))
 
 
@@ -152,11 +150,7 @@ def _tier_stage(
     enforced = any(not policy.staged for policy in policies)
     steps: list[Step | Trial] = []
     for policy in policies:
-        own = [
-            Step(RuleRef.rule(direction, tier.name, policy.key, index), rule)
-            for index, rule in _normal(policy.rules(direction), family)
-            if not (policy.staged and rule.action is RuleAction.LOG)
-        ]
+        own = policy_steps(policy, direction, family)
         if policy.staged:
             missing = tier.denies and not enforced
             miss = RuleRef.staged_default(direction, tier.name, policy.key) if missing else None
@@ -165,6 +159,19 @@ def _tier_stage(
             steps += own
     denies = tier.denies and enforced
     return Stage(tuple(steps), RuleRef.tier_default(direction, tier.name) if denies else None)
+
+
+def policy_steps(policy: Policy, direction: Direction, family: Family) -> Iterator[Step]:
+    """The steps of a policy; the Log rules of a staged one do not log."""
+    for index, rule in _normal(policy.rules(direction), family):
+        if not (policy.staged and rule.action is RuleAction.LOG):
+            yield Step(RuleRef.rule(direction, policy.tier, policy.key, index), rule)
+
+
+def profile_steps(profile: Profile, direction: Direction, family: Family) -> Iterator[Step]:
+    """The steps of a profile."""
+    for index, rule in _normal(profile.rules(direction), family):
+        yield Step(RuleRef.profile_rule(direction, profile.name, index), rule)
 
 
 def _normal(rules: Rules, family: Family) -> Iterator[tuple[int, NormalRule]]:

@@ -25,6 +25,13 @@ from korat.core.net.port import ICMP_PROTOCOLS, PORT_LAST, PORT_PROTOCOLS
 from korat.core.policy.outcome import Direction, Outcome
 
 ICMP_LAST = 255
+#: The class of addresses of which nothing is true.
+NOBODY = 0
+
+#: An address as the kernel's maps have it: its number alone in a tuple; the family is known.
+Place = tuple[int]
+#: Addresses from the first number to the last one, and their class.
+Net = tuple[int, int, int]
 
 
 def number_last(protocol: int) -> int:
@@ -135,13 +142,13 @@ class PeerClasses:
     Invariant: ``nets`` is sorted, disjoint, and holds no interval of the default class.
     """
 
-    hosts: Mapping[Addr, int]
-    nets: tuple[tuple[int, int, int], ...]
+    hosts: Mapping[Place, int]
+    nets: tuple[Net, ...]
     default: int
 
     def class_of(self, addr: Addr) -> int:
         """The class of an address of this family."""
-        exact = self.hosts.get(addr)
+        exact = self.hosts.get((addr.value,))
         if exact is not None:
             return exact
         at = bisect_right(self.nets, addr.value, key=lambda net: net[0]) - 1

@@ -106,7 +106,7 @@ class _Branch:
         """The maps of addresses, and for each class the map of interfaces."""
         classes = policy.classes
         ways = {number: goto(self._class(number)) for number in classes.ids()}
-        hosts: dict[Key, Verdict] = {(a.value,): ways[n] for a, n in classes.hosts.items()}
+        hosts: dict[Key, Verdict] = {a: ways[n] for a, n in classes.hosts.items()}
         nets: dict[Key, Verdict] = {(Span(*net[:2]),): ways[net[2]] for net in classes.nets}
         types = (self._peer.type,)
         found = {
