@@ -161,6 +161,7 @@ class LoweredStage:
 
     rules: tuple[LoweredRule | LoweredTrial, ...]
     end: RuleRef | None
+    passing: RuleRef | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ class Lowering:
     def plan(self, sequence: Sequence) -> Plan:
         """Lower a sequence."""
         stages = tuple(
-            LoweredStage(tuple(map(self._step, stage.steps)), stage.end)
+            LoweredStage(tuple(map(self._step, stage.steps)), stage.end, stage.passing)
             for stage in sequence.stages
         )
         rules = [rule for stage in stages for rule in _flat(stage.rules)]
