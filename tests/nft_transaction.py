@@ -18,16 +18,18 @@ class Table:
 
     chains: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     lookups: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    counters: dict[str, str] = field(default_factory=dict)
 
     def references(self):
-        """Every name that a rule or element refers to: chains plain, sets with an ``@``."""
+        """Every name that a rule or element refers to; sets with an ``@``, counters say so."""
         texts = [rule for _, rules in self.chains.values() for rule in rules]
         texts += [text for _, elements in self.lookups.values() for text in elements.values()]
         return _named(texts)
 
     def names(self):
         """Every name that is there, as ``references`` writes them."""
-        return {*self.chains, *(f"@{name}" for name in self.lookups)}
+        sets = (f"@{name}" for name in self.lookups)
+        return {*self.chains, *sets, *(f"counter {name}" for name in self.counters)}
 
     def reached(self, bases):
         """Every name that a packet can come to from these chains."""
@@ -48,6 +50,9 @@ class Table:
         for name in re.findall(r"@([\w-]+)", text):
             if name not in self.lookups:
                 raise Refused(f"no set: {text}")
+        for name in re.findall(r"counter name ([\w-]+)", text):
+            if name not in self.counters:
+                raise Refused(f"no counter: {text}")
 
     def apply(self, transaction):
         """Run the commands in order."""
@@ -62,6 +67,16 @@ class Table:
     def delete_table(self, *_):
         self.chains.clear()
         self.lookups.clear()
+        self.counters.clear()
+
+    def add_counter(self, name, text):
+        _expect(name not in self.counters, name)
+        self.counters[name] = text
+
+    def delete_counter(self, name, _):
+        _expect(name in self.counters, name)
+        _expect(f"counter {name}" not in self.references(), f"{name} is referred to")
+        del self.counters[name]
 
     def add_chain(self, name, base):
         _expect(name not in self.chains, name)
@@ -116,9 +131,9 @@ class Table:
 
 def _named(texts):
     text = "\n".join(texts)
-    return set(re.findall(r"(?:goto|jump) (\S+?)(?=[\s,}]|$)", text)) | set(
-        re.findall(r"@[\w-]+", text)
-    )
+    counters = {f"counter {name}" for name in re.findall(r"counter name ([\w-]+)", text)}
+    chains = set(re.findall(r"(?:goto|jump) (\S+?)(?=[\s,}]|$)", text))
+    return chains | counters | set(re.findall(r"@[\w-]+", text))
 
 
 def _elements(text):

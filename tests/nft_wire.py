@@ -21,6 +21,7 @@ from pyroute2 import IPRoute
 from korat.core.net.address import Addr, Family, Prefix
 from korat.drivers.kernel import namespace, sysctl
 from korat.drivers.kernel.nft import Nft
+from korat.drivers.kernel.nft_counter import NftCounters
 
 WORKLOADS = tuple(f"cali{number}" for number in range(1, 6))
 INTERFACES = (*WORKLOADS, "calighost", "eth0", "eth1")
@@ -154,6 +155,11 @@ class Router:
         if changes:
             namespace.run_in(self._inner, lambda: _change(changes))
         self._routes = dict(routes)
+
+    def counters(self):
+        """What the named counters of korat's table have counted."""
+        with namespace.run_in(self._inner, lambda: NftCounters("korat")) as counters:
+            return counters.read()
 
     def way(self, addr):
         """The interface by which packets to an address leave."""

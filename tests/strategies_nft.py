@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from korat.core.net.address import Addr, Family
+from korat.core.policy.outcome import Direction, RuleRef
 from korat.core.render.nft.check import one_family
 from korat.core.render.nft.ruleset import Base, Chain, Hook, NamedSet, Ruleset, VerdictMap, rule
 from korat.core.render.nft.statement import (
@@ -31,6 +32,7 @@ BASES = {
     "input": Base("filter", Hook.INPUT, 0),
     "c4": Base("filter", Hook.OUTPUT, 5),
 }
+COUNTERS = {f"n{i}": RuleRef.tier_default(Direction.EGRESS, f"t{i}") for i in range(3)}
 LOOKUPS = ("l0", "l1", "l2", "l3")
 NAMES = ("cali1", "cali2", "eth0")
 
@@ -94,7 +96,7 @@ def lookups(draw, chains):
 
 
 @st.composite
-def rules(draw, named, chains):
+def rules(draw, named, chains, counters=()):
     """One rule: perhaps a match, then something that ends or does not end it."""
     match = draw(
         st.sampled_from(
@@ -112,6 +114,7 @@ def rules(draw, named, chains):
     ways = [
         st.builds(lambda v: (Counter(), v), verdicts(chains)),
         st.just((Limit("10/second", 5), Log('say "what": '))),
+        st.just((Limit("10/second", 5), Log("n0", 7), Counter())),
         st.builds(lambda v: (_choice(v),), verdicts(chains)),
     ]
     if named:
@@ -123,6 +126,9 @@ def rules(draw, named, chains):
                 lambda v, n: (InSet(fields, name, n), v), verdicts(chains), st.booleans()
             )
         )
+    if counters:
+        counts = st.lists(st.sampled_from(counters).map(Counter), min_size=1, unique=True)
+        ways.append(st.builds(lambda c, v: (*c, v), counts, verdicts(chains)))
     end = draw(st.one_of(ways))
     if not one_family((*match, *end)):
         end = (Counter(),)
@@ -142,19 +148,22 @@ def rulesets(draw):
     last = [name for name in regular if name >= "c3"]
     found = {n: draw(lookups(last)) for n in draw(st.sets(st.sampled_from(LOOKUPS)))}
     named = [(name, *found[name]) for name in sorted(found)]
+    counters = sorted(draw(st.sets(st.sampled_from(sorted(COUNTERS)))))
     chains = {}
     for name in regular:
         below = [other for other in regular if other > name]
         # A map leads to the last chains, so that these must not ask one.
         usable = named if name < "c3" else []
-        many = draw(st.lists(rules(usable, below), max_size=3))
+        many = draw(st.lists(rules(usable, below, counters), max_size=3))
         chains[name] = Chain(tuple(many))
     for name, base in BASES.items():
         if name in present or (name != "c4" and draw(st.booleans())):
             if name == "c4" and not c4_is_base:
                 continue
-            chains[name] = Chain(tuple(draw(st.lists(rules(named, regular), max_size=3))), base)
-    return Ruleset({name: lookup for name, (_, lookup) in found.items()}, chains)
+            many = draw(st.lists(rules(named, regular, counters), max_size=3))
+            chains[name] = Chain(tuple(many), base)
+    found = {name: lookup for name, (_, lookup) in found.items()}
+    return Ruleset(found, chains, {name: COUNTERS[name] for name in counters})
 
 
 @st.composite

@@ -1,8 +1,9 @@
 """Real packets meet in the kernel what the simulator and the evaluator say, in both renderings.
 
 Random clusters and a table of hand-written ones are loaded one after the other into one router
-(see ``nft_wire``). Every probe's way out, and the counter of every outcome, must be the ones
-expected; nothing is waited for.
+(see ``nft_wire``). Every probe's way out, and the counter of every rule, tier and profile, must be
+the ones expected; nothing is waited for. Connection tracking is off here, so every packet is judged
+and counted; with it, those of a connection that policy has allowed are not.
 """
 
 from collections import Counter
@@ -20,11 +21,12 @@ from korat.core.policy.evaluate import judge
 from korat.core.policy.match import Packet as Flow
 from korat.core.policy.outcome import Action, Direction
 from korat.core.render.nft.node import NodeInput, render, render_slow
+from korat.core.render.nft.outcome import counter_name
 from korat.core.render.nft.ruleset import Hook
 from korat.core.render.nft.simulate import Fate, Packet, Simulator
 from korat.core.render.nft.statement import CtState
 from korat.core.table.compile import compile_node
-from nft_wire import GHOST, Probe, routers
+from nft_wire import GHOST, Probe, packed, routers
 from policy_world import allow, deny, open_namespace, policy, rule, tier, who
 from strategies_nft import headers, rulesets
 from strategies_policy import NODE, clusters, packets
@@ -70,63 +72,58 @@ def probe(iif, flow):
 
 
 def evaluated(cluster, own, iif, flow):
-    """Whether policy lets a packet through, by the evaluator alone."""
+    """Whether policy lets a packet through, and who counts it, by the evaluator alone."""
     sides = []
     if iif != "eth0":
         sides.append((own[flow.src], Direction.EGRESS))
     if flow.dst in own:
         sides.append((own[flow.dst], Direction.INGRESS))
-    judged = (judge(cluster, endpoint, direction, flow).outcome for endpoint, direction in sides)
-    return all(outcome.action is Action.ALLOW for outcome in judged)
+    counted = []
+    for endpoint, direction in sides:
+        outcome = judge(cluster, endpoint, direction, flow).outcome
+        counted += map(counter_name, outcome.counted)
+        if outcome.action is Action.DENY:
+            return False, counted
+    return True, counted
 
 
 def simulated(simulator, sent, oif):
-    """Whether the packet passes, and the outcome chains that count it."""
-    chains = []
+    """Whether the packet passes."""
     for hook, out in ((Hook.PREROUTING, ""), (Hook.FORWARD, oif)):
         packet = Packet(
             sent.iif, out, sent.src, sent.dst, sent.protocol, sent.a, sent.b, CtState.UNTRACKED
         )
-        passage = simulator.run(packet, hook)
-        chains += passage.chains
-        if passage.fate is not Fate.ACCEPT:
-            return False, chains
-    return True, chains
+        if simulator.run(packet, hook).fate is not Fate.ACCEPT:
+            return False
+    return True
 
 
-def counters(nft):
-    """Packets of each outcome chain that counted any."""
-    return Counter(
-        {
-            each["rule"]["chain"]: statement["counter"]["packets"]
-            for each in nft.list_json()
-            if "rule" in each and each["rule"]["chain"].startswith(("allow-", "deny-"))
-            for statement in each["rule"]["expr"]
-            if "counter" in statement and statement["counter"]["packets"]
-        }
-    )
+def counters(router):
+    """Packets and bytes of each named counter that counted any."""
+    return {name: tuple(count) for name, count in router.counters().items() if count.packets}
 
 
 def compare(router, cluster, flows):
     """Send every flow under both renderings and compare kernel, simulator and evaluator."""
     own = owners(cluster)
     router.route({addr: endpoint.interface for addr, endpoint in own.items()})
-    said = [evaluated(cluster, own, iif, flow) for iif, flow in flows]
+    judged = [evaluated(cluster, own, iif, flow) for iif, flow in flows]
+    said = [ok for ok, _ in judged]
     sent = [probe(iif, flow) for iif, flow in flows]
+    packets, octets = Counter(), Counter()
+    for each, (_, counted) in zip(sent, judged, strict=True):
+        packets.update(counted)
+        octets.update(dict.fromkeys(counted, len(packed(each, 0))))
     for ruleset in renderings(cluster):
         router.nft.apply(ruleset.text)
         simulator = Simulator(ruleset)
-        passages = [simulated(simulator, each, router.way(each.dst)) for each in sent]
+        passing = [simulated(simulator, each, router.way(each.dst)) for each in sent]
         ways = [router.way(each.dst) if ok else "" for each, ok in zip(sent, said, strict=True)]
         found = router.send(sent)
-        assert [ok for ok, _ in passages] == said
+        assert passing == said
         assert list(zip(sent, found, strict=True)) == list(zip(sent, ways, strict=True))
-        expected = Counter(c for _, chains in passages for c in chains if c[:5] in _OUTCOMES)
-        assert counters(router.nft) == expected
+        assert counters(router) == {name: (packets[name], octets[name]) for name in packets}
     return said
-
-
-_OUTCOMES = ("allow", "deny-")
 
 
 def flows_of(own, drawn):
@@ -154,7 +151,7 @@ def test_the_simulator_is_the_kernel_for_any_ruleset(router, ruleset, drawn):
     router.nft.apply(ruleset.text)
     sent = [Probe(iif, *each) for each in drawn for iif in ("cali1", "cali2", "eth0")]
     simulator = Simulator(ruleset)
-    passing = [simulated(simulator, each, router.way(each.dst))[0] for each in sent]
+    passing = [simulated(simulator, each, router.way(each.dst)) for each in sent]
     ways = [router.way(each.dst) if ok else "" for each, ok in zip(sent, passing, strict=True)]
     assert list(zip(sent, router.send(sent), strict=True)) == list(zip(sent, ways, strict=True))
 

@@ -42,7 +42,7 @@ def test_the_stages_lead_there_and_nothing_is_new_or_gone_where_packets_are(old,
 
 @given(rulesets())
 def test_a_diff_of_equals_is_empty_and_of_the_unknown_is_everything(ruleset):
-    again = Ruleset(dict(ruleset.lookups), dict(ruleset.chains))
+    again = Ruleset(dict(ruleset.lookups), dict(ruleset.chains), dict(ruleset.counters))
     assert diff(ruleset, again) == ""
     assert diff(None, ruleset) == ruleset.text
     assert stages(ruleset, again) == ()

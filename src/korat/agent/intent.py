@@ -12,7 +12,7 @@ from korat.core.errors import Problem
 from korat.core.model.builtin import INFORMATION
 from korat.core.model.config import ClusterInformation, IPPool
 from korat.core.model.endpoint import Node
-from korat.core.model.felix import settings
+from korat.core.model.felix import FelixSettings, settings
 from korat.core.model.key import Key
 from korat.core.model.label import AZURE_VNET
 from korat.core.model.resource import Resource
@@ -36,6 +36,8 @@ class Intent:
     routes: Mapping[Addr, str]  # address of a local workload -> its interface
     endpoints: frozenset[Key]
     problems: tuple[Problem, ...]  # settings and objects that could not be honoured
+    felix: FelixSettings
+    cluster: Cluster
 
 
 def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[str, str]) -> Intent:
@@ -65,6 +67,8 @@ def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[s
         routes={addr: each.interface for each in local for addr in each.addresses},
         endpoints=frozenset(each.key for each in local),
         problems=(*problems, *cluster.problems),
+        felix=felix,
+        cluster=cluster,
     )
 
 

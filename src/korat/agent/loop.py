@@ -69,6 +69,7 @@ class NodeLoop:
         self._in_kernel: Ruleset | None = None  # None: unknown, so that all is loaded
         self._addresses: frozenset[Addr] = frozenset()
         self._problems: tuple[Problem, ...] = ()
+        self._enforced: Intent | None = None
 
     def deliver(self, batch: Batch) -> None:
         """Take a batch from the feed; returns at once."""
@@ -101,6 +102,11 @@ class NodeLoop:
     def ready(self) -> bool:
         """Whether the first complete state is in the kernel."""
         return self._applied_revision >= 0
+
+    @property
+    def enforced(self) -> Intent | None:
+        """What the kernel was last made to enforce; for whoever watches, in any thread."""
+        return self._enforced
 
     def run(self) -> None:
         """Loop until ``stop``."""
@@ -152,7 +158,7 @@ class NodeLoop:
         transactions = stages(self._in_kernel, wanted.ruleset)
         for transaction in transactions:
             self._kernel.apply(transaction)
-        self._in_kernel = wanted.ruleset
+        self._in_kernel, self._enforced = wanted.ruleset, wanted
         # Routes of workloads that went while the agent was away are found in the kernel alone.
         gone = self._kernel.sync_routes(wanted.routes) | (self._addresses - wanted.routes.keys())
         if gone:

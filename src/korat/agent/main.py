@@ -20,6 +20,7 @@ from korat.agent.feed import Feed
 from korat.agent.hostlocal import HostLocal
 from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
+from korat.agent.observe import Observer
 from korat.agent.settings import NodeSettings, node_settings
 from korat.agent.startup import announce, node_address
 from korat.agent.workload import Workloads
@@ -53,7 +54,10 @@ def run(environ: Mapping[str, str]) -> None:
     kernel.prepare()
     store = open_store(environ)
     _announce(Client(store), settings)
-    loop = NodeLoop(settings.node_name, environ, kernel, lambda done: _report(settings, done))
+    loop = NodeLoop(
+        settings.node_name, environ, kernel, lambda done: _report(settings, observer, done)
+    )
+    observer = Observer(settings.node_name, settings.run_dir, lambda: loop.enforced)
     workloads = Workloads(
         node_name=settings.node_name,
         store=store,
@@ -62,7 +66,7 @@ def run(environ: Mapping[str, str]) -> None:
         wait_programmed=lambda _key, timeout_s: _programmed(store, loop, timeout_s),
         ready=lambda: "" if loop.ready else "the first policy is not in the kernel",
     )
-    with _threads(loop, store):
+    with _threads(loop, store, observer):
         asyncio.run(_serve_until_told(settings.socket_path, workloads))
 
 
@@ -95,8 +99,8 @@ def _announce(client: Client, settings: NodeSettings) -> None:
 
 
 @contextlib.contextmanager
-def _threads(loop: NodeLoop, store: Store) -> Iterator[None]:
-    """The feed, the monitor and the loop itself, ended in that order."""
+def _threads(loop: NodeLoop, store: Store, observer: Observer) -> Iterator[None]:
+    """The observer, the feed, the monitor and the loop itself, ended in that order."""
     feed = Feed(store, loop.deliver)
     monitor = Monitor(
         "korat",
@@ -106,9 +110,11 @@ def _threads(loop: NodeLoop, store: Store) -> Iterator[None]:
     worker = threading.Thread(target=loop.run, name="node-loop", daemon=True)
     worker.start()
     feed.start()
+    observer.start()
     try:
         yield
     finally:
+        observer.close()
         feed.stop()
         monitor.close()
         loop.stop()
@@ -132,8 +138,9 @@ def _pod_cidrs(store: Store, node_name: str) -> tuple[Prefix, ...]:
     return tuple(Prefix.parse(cidr) for cidr in cidrs)
 
 
-def _report(settings: NodeSettings, revision: int) -> None:
+def _report(settings: NodeSettings, observer: Observer, revision: int) -> None:
     """Publish what is in the kernel."""
+    observer.ring()
     publish(settings.run_dir, NodeReport(settings.node_name, os.getpid(), revision))
     if settings.ready_file is not None and not settings.ready_file.exists():
         settings.ready_file.touch()

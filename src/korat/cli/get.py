@@ -11,6 +11,7 @@ from korat.cli import option
 from korat.cli.connect import connect
 from korat.cli.manifest import read_items
 from korat.cli.screen import columns, emit, one_of, put
+from korat.cli.tally import counted
 from korat.cli.target import key_named, kind_named
 from korat.core.errors import Invalid, KoratError, Problem
 from korat.core.model.codec import to_dict
@@ -54,9 +55,9 @@ def get(  # noqa: PLR0913  # calicoctl's options
         items = read_items(files, namespace, recursive=recursive, skip_empty=False)
         keys = [resource.key for item in items for resource in item.resources]
         found = _at(connect(config).read(), keys)
-        _show_files(found, output, export=export)
+        _show_files(found, output, export=export, config=config)
         return
-    chosen = kind_named(kind)
+    chosen = counted(kind_named(kind), output, config)
     objects = connect(config).read([chosen.name])
     space = "" if everywhere or not chosen.namespaced else namespace or DEFAULT_NAMESPACE
     if names:
@@ -109,7 +110,7 @@ def _show(
         emit(values[0] if len(values) == 1 else values, output)
 
 
-def _show_files(found: Sequence[Resource], output: str, *, export: bool) -> None:
+def _show_files(found: Sequence[Resource], output: str, *, export: bool, config: str) -> None:
     """Print the objects of files: one value, or a table for each kind."""
     if output in ("json", "yaml"):
         values = [printed(resource, export=export) for resource in found]
@@ -118,7 +119,8 @@ def _show_files(found: Sequence[Resource], output: str, *, export: bool) -> None
     tables = []
     for kind in dict.fromkeys(resource.kind for resource in found):
         own = [resource for resource in found if resource.kind == kind]
-        tables.append(_table(KINDS[kind], own, output, namespaced=KINDS[kind].namespaced))
+        shown = counted(KINDS[kind], output, config)
+        tables.append(_table(shown, own, output, namespaced=shown.namespaced))
     put("\n\n".join(tables))
 
 

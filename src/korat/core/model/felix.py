@@ -39,6 +39,15 @@ class FelixSettings:
     log_action_rate_limit_burst: int = 5
     ipv6_support: bool = True
     nftables_filter_deny_action: str = "Drop"
+    prometheus_metrics_enabled: bool = False
+    prometheus_metrics_host: str = ""
+    prometheus_metrics_port: int = 9091
+    prometheus_process_metrics_enabled: bool = True
+    # korat's own; Calico has nothing like it
+    deny_log: bool = True
+    deny_log_group: int = 1
+    deny_log_rate_limit: str = "10/second"
+    deny_log_rate_limit_burst: int = 20
 
 
 def settings(
@@ -169,6 +178,15 @@ def _address(value: object) -> Addr | None:
     return Addr.parse(str(value)) if value else None
 
 
+def _enabled(value: object) -> bool:
+    return value == "Enabled"
+
+
+def _rate(value: object) -> object:
+    """Denials without any limit would be a way to fill a disk: empty means the default."""
+    return value or FelixSettings().deny_log_rate_limit
+
+
 def _same(value: object) -> object:
     return value
 
@@ -188,4 +206,12 @@ _HONOURED: dict[str, tuple[str, _Converter]] = {
     "logActionRateLimitBurst": ("log_action_rate_limit_burst", _same),
     "ipv6Support": ("ipv6_support", _same),
     "nftablesFilterDenyAction": ("nftables_filter_deny_action", _capital),
+    "prometheusMetricsEnabled": ("prometheus_metrics_enabled", _same),
+    "prometheusMetricsHost": ("prometheus_metrics_host", _same),
+    "prometheusMetricsPort": ("prometheus_metrics_port", _same),
+    "prometheusProcessMetricsEnabled": ("prometheus_process_metrics_enabled", _same),
+    "koratDenyLog": ("deny_log", _enabled),
+    "koratDenyLogGroup": ("deny_log_group", _same),
+    "koratDenyLogRateLimit": ("deny_log_rate_limit", _rate),
+    "koratDenyLogRateLimitBurst": ("deny_log_rate_limit_burst", _same),
 }

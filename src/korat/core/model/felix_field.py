@@ -1,5 +1,7 @@
 """Every documented field of FelixConfiguration and the form of its value, as a table.
 
+Those that begin with ``korat`` are korat's own, for what Calico has no setting of.
+
 Korat stores them all and honours those of ``felix.FelixSettings``; a name that is not here is
 unknown. Source: felix/docs/config-params.json and the CRD's patterns.
 """
@@ -102,7 +104,7 @@ _WORDS = {
 #: Words that must be written just so.
 _EXACT_WORDS = {
     "Enabled Disabled": """bpfHostNetworkedNATWithoutCTLB bpfProfiling bpfRedirectToPeer
-        floatingIPs flowLogsLocalReporter ipForwarding istioAmbientMode
+        floatingIPs flowLogsLocalReporter ipForwarding istioAmbientMode koratDenyLog
         windowsManageFirewallRules""",
     "Enabled Disabled Auto": "nftablesMode",
     "All Disabled": "nftablesFlowTableOffload",
@@ -139,6 +141,9 @@ _NARROWED = (
     Field("bpfExtToServiceConnmark", Form.INTEGER, first=0, last=0xFFFFFFFF),
     Field("logActionRateLimitBurst", Form.INTEGER, first=0, last=9999),
     Field("logActionRateLimit", Form.TEXT, pattern=r"([1-9]\d{0,3}/(second|minute|hour|day))?"),
+    Field("koratDenyLogGroup", Form.INTEGER, first=1, last=65535),
+    Field("koratDenyLogRateLimit", Form.TEXT, pattern=r"([1-9]\d{0,3}/(second|minute|hour|day))?"),
+    Field("koratDenyLogRateLimitBurst", Form.INTEGER, first=1, last=9999),
     Field("logPrefix", Form.TEXT, pattern=r"[a-zA-Z0-9%: /_-]*"),
     Field(
         "featureDetectOverride",

@@ -106,6 +106,7 @@ class _Walk:
         self.scene = scene
         self.logs: list[RuleRef] = []
         self.staged: list[RuleRef] = []
+        self.passes: list[RuleRef] = []
         self.stages: list[StageTrace] = []
 
     def ask_tier(self, tier: Tier, policies: list[Policy]) -> Outcome | None:
@@ -130,8 +131,8 @@ class _Walk:
                 break
         if decided is not None:
             outcome = self._outcome(decided)
-        elif tier.denies and enforced:
-            outcome = self._deny(RuleRef.tier_default(self.direction, tier.name))
+        elif enforced:
+            outcome = self._default(tier)
         else:
             outcome = None
         self.stages.append(StageTrace(tier.name, tuple(traces), outcome))
@@ -185,11 +186,22 @@ class _Walk:
     def _outcome(self, decided: RuleTrace) -> Outcome | None:
         match decided.action:
             case RuleAction.ALLOW:
-                return Outcome(Action.ALLOW, decided.ref, tuple(self.logs), tuple(self.staged))
+                return self._end(Action.ALLOW, decided.ref)
             case RuleAction.DENY:
                 return self._deny(decided.ref)
             case _:
+                self.passes.append(decided.ref)
                 return None
 
+    def _default(self, tier: Tier) -> Outcome | None:
+        ref = RuleRef.tier_default(self.direction, tier.name)
+        if tier.denies:
+            return self._deny(ref)
+        self.passes.append(ref)
+        return None
+
     def _deny(self, ref: RuleRef) -> Outcome:
-        return Outcome(Action.DENY, ref, tuple(self.logs), tuple(self.staged))
+        return self._end(Action.DENY, ref)
+
+    def _end(self, action: Action, ref: RuleRef) -> Outcome:
+        return Outcome(action, ref, tuple(self.logs), tuple(self.staged), tuple(self.passes))

@@ -60,7 +60,7 @@ class RuleRef:
 
     @classmethod
     def tier_default(cls, direction: Direction, tier: str) -> "RuleRef":
-        """The default action of a tier whose policies did not decide."""
+        """The default action of a tier whose policies did not decide: Deny or Pass."""
         return cls(direction, tier, None, None, Reason.TIER_DEFAULT)
 
     @classmethod
@@ -127,9 +127,16 @@ class Outcome:
 
     ``logs`` are the Log rules. ``staged`` is what staged policies would have done: of each that
     was asked the first rule that matches and is no Log, or what stands for its tier's default.
+    ``passes`` are the Pass rules, and the defaults of tiers that pass what they do not decide.
     """
 
     action: Action
     ref: RuleRef
     logs: tuple[RuleRef, ...] = ()
     staged: tuple[RuleRef, ...] = ()
+    passes: tuple[RuleRef, ...] = ()
+
+    @property
+    def counted(self) -> tuple[RuleRef, ...]:
+        """Everybody whose counter such a packet adds to, each once."""
+        return (*self.passes, *self.logs, *self.staged, self.ref)

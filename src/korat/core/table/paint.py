@@ -12,10 +12,11 @@ from korat.core.table.value import Cell, Cells, VerdictTable, number_last
 
 
 class Trail(NamedTuple):
-    """The Log rules that a region has passed, and what staged policies noted of it."""
+    """What a region has passed, as in ``Outcome``: logs, staged policies' notes, who sent it on."""
 
     logs: tuple[RuleRef, ...] = ()
     staged: tuple[RuleRef, ...] = ()
+    passes: tuple[RuleRef, ...] = ()
 
 
 #: A rule with its boxes on one plane.
@@ -29,8 +30,13 @@ class Trial(NamedTuple):
     miss: RuleRef | None
 
 
-#: What is left of a stage on one plane between two addresses.
-Layer = tuple[Sequence[Brush | Trial], RuleRef | None]
+class Layer(NamedTuple):
+    """What is left of a stage on one plane between two addresses."""
+
+    brushes: Sequence[Brush | Trial]
+    end: RuleRef | None
+    passing: RuleRef | None
+
 
 #: How often boxes may meet slabs on one plane. Lists of source ports crossed with as many lists of
 #: destination ports reach it, which hardly anybody needs; unbounded they would take all memory.
@@ -58,10 +64,13 @@ def paint(plan: Plan, source: int, destination: int) -> VerdictTable:
         return rule, rule.boxes(protocol, source, destination)
 
     peer = source if plan.direction is Direction.INGRESS else destination
-    stages = [(list(filter(admitted, s.candidates(peer))), s.end) for s in plan.stages]
+    stages = [(s, list(filter(admitted, s.candidates(peer)))) for s in plan.stages]
 
     def cells(protocol: int) -> Cells:
-        layers = [([brush(rule, protocol) for rule in rules], end) for rules, end in stages]
+        layers = [
+            Layer([brush(rule, protocol) for rule in rules], stage.end, stage.passing)
+            for stage, rules in stages
+        ]
         return _plane(layers, number_last(protocol))
 
     (rest,) = cells(OTHER_PROTOCOL)
@@ -78,18 +87,18 @@ def table(planes: dict[int, Cells], other: Outcome) -> VerdictTable:
     return VerdictTable(tuple(sorted(unlike.items(), key=lambda plane: plane[0])), other)
 
 
-def _plane(layers: Iterable[Layer], last: int) -> Cells:
-    layers = list(layers)
+def _plane(layers: Sequence[Layer], last: int) -> Cells:
     grid: Grid[Trail] = _cut(
-        last, [box for brushes, _ in layers for _, boxes in _flat(brushes) for box in boxes]
+        last, [box for layer in layers for _, boxes in _flat(layer.brushes) for box in boxes]
     )
     grid.fill(Trail())
     painted: list[Patch[Outcome]] = []
-    for brushes, end in layers:
+    for brushes, end, passing in layers:
         passed = _stage(grid, brushes, painted)
         left = grid.take(grid.whole)
         if end is None:
-            passed.extend(left)
+            more = Trail((), (), (passing,) if passing else ())
+            passed.extend(_passing(left, more))
         else:
             painted.extend(_coloured(left, Action.DENY, end))
         if not passed:
@@ -129,7 +138,7 @@ def _stage(
             case RuleAction.DENY:
                 painted.extend(_coloured(taken, Action.DENY, rule.ref))
             case RuleAction.PASS:
-                passed.extend(taken)
+                passed.extend(_passing(taken, Trail((), (), (rule.ref,))))
             case RuleAction.LOG:
                 grid.put(_passing(taken, Trail((rule.ref,))))
         if not grid:
@@ -151,8 +160,10 @@ def _note(grid: Grid[Trail], trial: Trial) -> None:
 def _passing(patches: Iterable[Patch[Trail]], more: Trail) -> Iterator[Patch[Trail]]:
     """The regions with more on their trails."""
     for patch in patches:
-        logs, staged = patch.value
-        yield patch._replace(value=Trail(logs + more.logs, staged + more.staged))
+        own = patch.value
+        yield patch._replace(
+            value=Trail(own.logs + more.logs, own.staged + more.staged, own.passes + more.passes)
+        )
 
 
 def _coloured(

@@ -26,16 +26,23 @@ Lowered = LoweredRule | LoweredTrial
 class LoweredStage:
     """A stage of a sequence with lowered rules, found by what is true of the peer."""
 
-    __slots__ = ("_always", "_by_bit", "_keys", "end", "rules")
+    __slots__ = ("_always", "_by_bit", "_keys", "end", "passing", "rules")
 
-    def __init__(self, rules: Iterable[Lowered], end: RuleRef | None, peer: Direction) -> None:
-        """``peer`` is the direction whose packets come from or go to the peer."""
+    def __init__(
+        self,
+        direction: Direction,
+        rules: Iterable[Lowered],
+        end: RuleRef | None,
+        passing: RuleRef | None = None,
+    ) -> None:
+        """``end`` and ``passing`` as in a sequence's stage."""
         self.rules: tuple[Lowered, ...] = tuple(rules)
         self.end = end
+        self.passing = passing
         self._always: list[int] = []
         self._by_bit: dict[int, list[int]] = {}
         for index, rule in enumerate(self.rules):
-            holds = 0 if isinstance(rule, LoweredTrial) else rule.peer(peer).holds
+            holds = 0 if isinstance(rule, LoweredTrial) else rule.peer(direction).holds
             # Any one of the bits that must be set leads to the rule.
             (self._by_bit.setdefault(holds & -holds, []) if holds else self._always).append(index)
         self._keys = union(self._by_bit)

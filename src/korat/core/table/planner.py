@@ -14,7 +14,7 @@ from korat.core.table.atom import Atoms
 from korat.core.table.governor import TierUse
 from korat.core.table.lower import Block, Lowering, Meanings, Topic
 from korat.core.table.plan import Lowered, LoweredStage, LoweredTrial, Plan
-from korat.core.table.sequence import Step, policy_steps, profile_steps
+from korat.core.table.sequence import Step, policy_steps, profile_steps, tier_end
 
 
 @dataclass(slots=True, eq=False)
@@ -131,9 +131,8 @@ class Planner:
                 rules.append(LoweredTrial(block.rules, miss if missing else None))
             else:
                 rules += block.rules
-        denies = tier.denies and enforced
-        end = RuleRef.tier_default(self._direction, tier.name) if denies else None
-        return LoweredStage(rules, end, self._direction)
+        end, passing = tier_end(tier.name, self._direction, denies=tier.denies, enforced=enforced)
+        return LoweredStage(self._direction, rules, end, passing)
 
     def _profiles(
         self, names: Iterable[str], profiles: Mapping[str, Profile], lent: list[_Lent]
@@ -142,11 +141,11 @@ class Planner:
             profile = profiles.get(name)
             if profile is None:
                 missing = RuleRef.profile_missing(self._direction, name)
-                yield LoweredStage((), missing, self._direction)
+                yield LoweredStage(self._direction, (), missing)
                 return
             steps = profile_steps(profile, self._direction, self._family)
-            yield LoweredStage(self._lend(profile, steps, lent).rules, None, self._direction)
-        yield LoweredStage((), RuleRef.no_profile_matched(self._direction), self._direction)
+            yield LoweredStage(self._direction, self._lend(profile, steps, lent).rules, None)
+        yield LoweredStage(self._direction, (), RuleRef.no_profile_matched(self._direction))
 
     def _lend(self, source: Policy | Profile, steps: Iterable[Step], lent: list[_Lent]) -> Block:
         """What a policy or profile is lowered to; lowered only if it is not yet."""

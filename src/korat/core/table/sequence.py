@@ -52,10 +52,14 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A tier's or a profile's steps; ``end`` denies what none of them decided, None goes on."""
+    """A tier's or a profile's steps; ``end`` denies what none of them decided, None goes on.
+
+    ``passing`` is who sends on what none of them decided, where anybody is to be named for it.
+    """
 
     steps: tuple[Step | Trial, ...]
     end: RuleRef | None
+    passing: RuleRef | None = None
 
     @property
     def rules(self) -> Iterator[Step]:
@@ -157,8 +161,10 @@ def _tier_stage(
             steps.append(Trial(tuple(own), miss))
         else:
             steps += own
-    denies = tier.denies and enforced
-    return Stage(tuple(steps), RuleRef.tier_default(direction, tier.name) if denies else None)
+    default = RuleRef.tier_default(direction, tier.name) if enforced else None
+    if tier.denies:
+        return Stage(tuple(steps), default)
+    return Stage(tuple(steps), None, default)
 
 
 def policy_steps(policy: Policy, direction: Direction, family: Family) -> Iterator[Step]:
@@ -198,11 +204,11 @@ def facts(cluster: Cluster, sequence: Sequence, packet: Packet) -> Facts:
 
 def run(sequence: Sequence, known: Facts) -> Outcome:
     """Try the steps one by one."""
-    trail = _Trail([], [])
+    trail = _Trail([], [], [])
     for stage in sequence.stages:
         decided = _try(stage, sequence.family, known, trail)
         if decided is not None:
-            return Outcome(*decided, tuple(trail.logs), tuple(trail.staged))
+            return Outcome(*decided, *map(tuple, trail))
     raise ValueError("the sequence has no last stage that denies")
 
 
@@ -211,6 +217,7 @@ class _Trail(NamedTuple):
 
     logs: list[RuleRef]
     staged: list[RuleRef]
+    passes: list[RuleRef]
 
 
 def _try(
@@ -230,9 +237,11 @@ def _try(
             case RuleAction.DENY:
                 return Action.DENY, step.ref
             case RuleAction.PASS:
+                trail.passes.append(step.ref)
                 return None
             case RuleAction.LOG:
                 trail.logs.append(step.ref)
+    trail.passes.extend([stage.passing] if stage.passing else [])
     return None if stage.end is None else (Action.DENY, stage.end)
 
 

@@ -6,30 +6,31 @@ the thread that writes must be one that lives on, as the node's loop does.
 Source: linux/rtnetlink.h, linux/netfilter/nf_tables.h (NFT_MSG_*, NFTA_*), nfnetlink.h.
 """
 
-import errno
 import selectors
 import socket
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-_NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
+from korat.drivers.kernel.nfnetlink import (
+    GENERIC,
+    NETLINK_NETFILTER,
+    attributes,
+    messages,
+    open_socket,
+    received,
+)
+
+_NETLINK_ROUTE = 0
 _RTNLGRP_LINK, _NFNLGRP_NFTABLES = 1, 7
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
 _RTM_NEWLINK = 16
 _NFNL_SUBSYS_NFTABLES = 10
 _NFT_MSG_NEWGEN = 15
 _NFTA_TABLE, _NFTA_GEN_PROC_PID = 1, 2
-_HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
-_NFGEN_BYTES = 4
-_READ_BYTES = 1 << 20
 #: Room for what a large load or flush tells at once; used up only while nobody listens.
 _QUEUE_BYTES = 32 << 20
-#: Not in Python's socket module; unlike SO_RCVBUF it is not held to net.core.rmem_max.
-_SO_RCVBUFFORCE = 33
 #: A load of our own that overran the queue must not make us load for ever.
 _OVERRUN_PAUSE_S = 60.0
 
@@ -47,7 +48,7 @@ class Monitor:
         self._touched = False
         self._quiet_until_s = 0.0
         self._links = _subscribe(_NETLINK_ROUTE, _RTNLGRP_LINK)
-        self._tables = _subscribe(_NETLINK_NETFILTER, _NFNLGRP_NFTABLES)
+        self._tables = _subscribe(NETLINK_NETFILTER, _NFNLGRP_NFTABLES)
         self._bell, self._ring = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="kernel-monitor", daemon=True)
         self._thread.start()
@@ -71,23 +72,23 @@ class Monitor:
                     key.data()
 
     def _hear_links(self) -> None:
-        data = _received(self._links)
-        if data is None or any(kind == _RTM_NEWLINK for kind, _ in _messages(data)):
+        data = received(self._links)
+        if data is None or any(each.kind == _RTM_NEWLINK for each in messages(data)):
             self._on_link()
 
     def _hear_tables(self) -> None:
-        data = _received(self._tables)
+        data = received(self._tables)
         if data is None:
             self._overrun()
             return
-        for kind, body in _messages(data):
+        for kind, _, body in messages(data):
             if kind >> 8 != _NFNL_SUBSYS_NFTABLES:
                 continue
-            attributes = dict(_attributes(body[_NFGEN_BYTES:]))
+            parts = dict(attributes(body[GENERIC.size :]))
             if kind & 0xFF != _NFT_MSG_NEWGEN:
-                self._touched |= attributes.get(_NFTA_TABLE, b"").rstrip(b"\0") == self._table
+                self._touched |= parts.get(_NFTA_TABLE, b"").rstrip(b"\0") == self._table
                 continue
-            writer = int.from_bytes(attributes.get(_NFTA_GEN_PROC_PID, b""), "big")
+            writer = int.from_bytes(parts.get(_NFTA_GEN_PROC_PID, b""), "big")
             if self._touched and not _is_ours(writer):
                 self._on_table()
             self._touched = False
@@ -106,37 +107,6 @@ def _is_ours(writer: int) -> bool:
 
 
 def _subscribe(protocol: int, group: int) -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE_BYTES)
-    sock.bind((0, 0))
+    sock = open_socket(_QUEUE_BYTES, protocol)
     sock.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
     return sock
-
-
-def _received(sock: socket.socket) -> bytes | None:
-    """One datagram; None when the kernel had to drop some."""
-    try:
-        return sock.recv(_READ_BYTES)
-    except OSError as error:
-        if error.errno != errno.ENOBUFS:
-            raise
-        return None
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The type and body of each message of one datagram."""
-    while len(data) >= _HEADER.size:
-        length, kind, *_ = _HEADER.unpack_from(data)
-        if length < _HEADER.size:
-            return
-        yield kind, data[_HEADER.size : length]
-        data = data[(length + 3) & ~3 :]
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & 0x3FFF, data[_ATTRIBUTE.size : length]
-        data = data[(length + 3) & ~3 :]

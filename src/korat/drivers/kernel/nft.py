@@ -36,7 +36,9 @@ class Feature(Enum):
         "add rule {t} c meta l4proto . th sport . th dport vmap {{ 6 . 0-9 . 1-2 : drop }}"
     )
     CONNTRACK = "add rule {t} c ct state established,related accept"
+    COUNTER = 'add counter {t} n {{ comment "korat"; }}\nadd rule {t} c counter name n'
     LOG = 'add rule {t} c log prefix "korat"'
+    NFLOG = 'add rule {t} c log prefix "korat" group 1'
     LIMIT = "add rule {t} c limit rate 1/second burst 5 packets"
     REJECT = "add rule {t} c reject"
     FULLY_RANDOM = (

@@ -130,4 +130,4 @@ def test_a_broken_node_selector_is_said():
 
 
 def test_the_table_has_every_documented_field():
-    assert len(FIELDS) == 188
+    assert len([name for name in FIELDS if not name.startswith("korat")]) == 188

@@ -3,8 +3,8 @@
 from korat.core.net.address import Addr, Family
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.outcome import Action, Direction
-from korat.core.table.value import NOBODY
 from korat.core.table.compile import compile_node
+from korat.core.table.value import NOBODY
 from policy_world import (
     NODE,
     address_set,

@@ -26,6 +26,7 @@ from korat.core.render.nft.statement import (
     Carry,
     CarryFrom,
     Choice,
+    Counter,
     Field,
     InSet,
     Key,
@@ -88,8 +89,14 @@ def _check_rules(where: str, chain: Chain, ruleset: Ruleset) -> None:
             raise RefusedError(f"{where}: {each.text} asks for two protocols")
         for statement in each.statements:
             _check_statement(where, statement, ruleset)
+            if isinstance(statement, Counter) and not _counts(statement, ruleset):
+                raise RefusedError(f"{where}: there is no counter {statement.name}")
     for verdict in verdicts(chain, ruleset.lookups):
         _check_target(where, verdict, ruleset)
+
+
+def _counts(counter: Counter, ruleset: Ruleset) -> bool:
+    return not counter.name or counter.name in ruleset.counters
 
 
 def verdicts(chain: Chain, lookups: Mapping[str, Lookup]) -> Iterator[Verdict]:

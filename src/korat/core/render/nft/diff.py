@@ -6,7 +6,7 @@ that someone else changed; there ``Ruleset.text`` replaces the whole table.
 The order within a transaction is what the kernel asks for: a thing exists before something refers
 to it, and nothing refers to a thing when it goes.
 
-1. declare new chains, sets and maps, all still empty
+1. declare new counters, and new chains, sets and maps, all still empty
 2. flush changed and removed chains, delete elements that go or change (or flush their lookup): all
    old references are gone
 3. add elements, then rules
@@ -37,6 +37,7 @@ from korat.core.render.nft.ruleset import (
     add_elements,
     add_rules,
     declare_chain,
+    declare_counter,
     declare_lookup,
     delete_elements,
 )
@@ -70,6 +71,8 @@ def _transactions(old: Ruleset | None, new: Ruleset, *, staged: bool) -> Iterato
     build, clear = (_Step(old, new), _Step(old, new)) if staged else (switch, switch)
     _sort_chains(old, new, (build, switch, clear))
     _sort_lookups(old, new, (build, switch, clear))
+    build.born_counters.extend(new.counters.keys() - old.counters.keys())
+    clear.dead_counters.extend(old.counters.keys() - new.counters.keys())
     for step in (build, switch, clear) if staged else (switch,):
         lines = list(step.lines())
         if lines:
@@ -87,17 +90,20 @@ class _Step:
     new: Ruleset
     born_chains: list[str] = field(default_factory=list)
     born_lookups: list[str] = field(default_factory=list)
+    born_counters: list[str] = field(default_factory=list)
     changed_chains: list[str] = field(default_factory=list)
     shrunk: dict[str, list[Key] | None] = field(default_factory=dict)
     grown: dict[str, Iterable[Key]] = field(default_factory=dict)
     dead_chains: list[str] = field(default_factory=list)
     dead_lookups: list[str] = field(default_factory=list)
+    dead_counters: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
         """The commands in order."""
         old, new = self.old, self.new
         born, dead = sorted(self.born_chains), sorted(self.dead_chains)
         changed = sorted(self.changed_chains)
+        yield from (declare_counter(n, new.counters[n]) for n in sorted(self.born_counters))
         yield from (declare_chain(name, new.chains[name]) for name in born)
         yield from (declare_lookup(n, new.lookups[n]) for n in sorted(self.born_lookups))
         yield from (f"flush chain {TABLE} {name}" for name in (*changed, *dead))
@@ -113,6 +119,7 @@ class _Step:
         for name in sorted(self.dead_lookups):
             yield f"delete {_noun(old.lookups[name])} {TABLE} {name}"
         yield from (f"delete chain {TABLE} {name}" for name in dead)
+        yield from (f"delete counter {TABLE} {name}" for name in sorted(self.dead_counters))
 
 
 #: What builds, what switches, what clears away; in one transaction they are one step.

@@ -15,7 +15,7 @@ from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
 from korat.core.render.nft.hook import HookSettings, HostAction, render_hooks
 from korat.core.render.nft.nat import NatSettings, render_nat
-from korat.core.render.nft.outcome import OutcomeSettings
+from korat.core.render.nft.outcome import DenyLog, OutcomeSettings
 from korat.core.render.nft.policy import render_policy
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.render.nft.sequence import render_sequences
@@ -85,6 +85,11 @@ def outcome_settings(felix: FelixSettings) -> OutcomeSettings:
         log_prefix=felix.log_prefix,
         log_rate=felix.log_action_rate_limit,
         log_burst=felix.log_action_rate_limit_burst,
+        deny_log=DenyLog(
+            felix.deny_log_group, felix.deny_log_rate_limit, felix.deny_log_rate_limit_burst
+        )
+        if felix.deny_log
+        else None,
     )
 
 
@@ -106,4 +111,5 @@ def _union(*parts: Ruleset) -> Ruleset:
     return Ruleset(
         {name: lookup for part in parts for name, lookup in part.lookups.items()},
         {name: chain for part in parts for name, chain in part.chains.items()},
+        {name: ref for part in parts for name, ref in part.counters.items()},
     )

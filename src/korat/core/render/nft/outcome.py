@@ -1,11 +1,13 @@
 """Where every judgement ends: one chain per outcome, which counts, logs and decides.
 
-A chain is named by what it stands for, so that its counter lives as long as the rule does, whatever
-else changes. Allow returns to the hook that asked, which goes on: a packet between two workloads of
-one node must pass egress and then ingress.
+Everybody whom the packet met on its way has a counter of his own in the table, named by who he is:
+it counts for all chains that end a way past him, and as long as he is there, whatever else changes.
+Allow returns to the hook that asked, which goes on: a packet between two workloads of one node must
+pass egress and then ingress.
 Source: FelixConfiguration logPrefix and nftablesFilterDenyAction; felix/rules/policy.go.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from korat.core.policy.outcome import Action, Outcome, Reason, RuleRef
@@ -33,6 +35,15 @@ _LOG_END = ": "
 
 
 @dataclass(frozen=True, slots=True)
+class DenyLog:
+    """Denied packets go to an NFLOG group; of each outcome as many as ``rate`` lets through."""
+
+    group: int
+    rate: str
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
 class OutcomeSettings:
     """How outcomes are carried out; ``log_rate`` is ``10/second`` or empty for every packet."""
 
@@ -40,21 +51,43 @@ class OutcomeSettings:
     log_prefix: str = "calico-packet"
     log_rate: str = ""
     log_burst: int = 5
+    deny_log: DenyLog | None = None
+
+
+def counter_name(ref: RuleRef) -> str:
+    """The name of the counter of a rule, a tier's default or whoever else decides."""
+    return f"count-{digest(ref.text)}"
+
+
+def outcome_counters(outcomes: Iterable[Outcome]) -> Mapping[str, RuleRef]:
+    """The counters that the chains of these outcomes need."""
+    refs = {ref for outcome in outcomes for ref in outcome.counted}
+    return {counter_name(ref): ref for ref in refs}
 
 
 def outcome_name(outcome: Outcome) -> str:
     """The name of the outcome's chain."""
-    passed = (*outcome.logs, *outcome.staged)
-    words = (outcome.action.value, outcome.ref.text, *(ref.text for ref in passed))
+    words = (outcome.action.value, outcome.ref.text, *(ref.text for ref in outcome.counted[:-1]))
     return f"{outcome.action.value}-{digest(*words)}"
 
 
 def outcome_chain(outcome: Outcome, settings: OutcomeSettings) -> Chain:
-    """The chain: a log line for each Log rule passed, then counter and verdict."""
-    deny = REJECT if settings.reject else DROP
-    end = RETURN if outcome.action is Action.ALLOW else deny
-    logs = [log_rule(ref, settings) for ref in outcome.logs]
-    return Chain((*logs, rule(Counter(), end, comment=outcome.ref.text)))
+    """The chain: a log line for each Log rule passed, then counters and verdict."""
+    rules = [log_rule(ref, settings) for ref in outcome.logs]
+    end = RETURN
+    if outcome.action is Action.DENY:
+        end = REJECT if settings.reject else DROP
+        rules += _told(outcome.ref, settings.deny_log)
+    counts = (Counter(counter_name(ref)) for ref in outcome.counted)
+    return Chain((*rules, rule(*counts, end, comment=outcome.ref.text)))
+
+
+def _told(ref: RuleRef, deny_log: DenyLog | None) -> list[Rule]:
+    """Who denied is told by the name of its counter; whoever listens knows whose it is."""
+    if deny_log is None:
+        return []
+    limit = Limit(deny_log.rate, deny_log.burst)
+    return [rule(limit, Log(counter_name(ref), deny_log.group))]
 
 
 def log_rule(ref: RuleRef, settings: OutcomeSettings) -> Rule:

@@ -8,7 +8,7 @@ A packet's way through them, for egress (ingress looks at ``saddr`` and ``oifnam
     class-egress-4-N:  iifname vmap @class-egress-4-N  ->  table-HASH,
                        otherwise                       ->  class-egress-4-DEFAULT, which drops
     table-HASH:        meta l4proto . th dport vmap { ... }  ->  allow-HASH, deny-HASH
-    allow-HASH:        counter return
+    allow-HASH:        counter name count-HASH return
 
 Every step is a goto, so that allow's return leads back to the hook that asked. One more workload in
 the cluster is one more element of ``hosts``; equal tables of any endpoints are one chain.
@@ -20,7 +20,12 @@ from dataclasses import dataclass
 
 from korat.core.net.address import Family
 from korat.core.policy.outcome import Direction
-from korat.core.render.nft.outcome import OutcomeSettings, outcome_chain, outcome_name
+from korat.core.render.nft.outcome import (
+    OutcomeSettings,
+    outcome_chain,
+    outcome_counters,
+    outcome_name,
+)
 from korat.core.render.nft.ruleset import Chain, Rule, Ruleset, VerdictMap, rule
 from korat.core.render.nft.statement import (
     DROP,
@@ -70,7 +75,7 @@ def render_policy(policy: NodePolicy, settings: OutcomeSettings) -> Ruleset:
                 chains |= branch.class_chains(asked)
                 entrance += branch.entrance(asked)
         chains[direction.value] = Chain((*entrance, UNKNOWN))
-    return Ruleset(lookups, chains)
+    return Ruleset(lookups, chains, outcome_counters(outcomes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from korat.core.policy.outcome import RuleRef
 from korat.core.render.nft.statement import (
     Key,
     Span,
@@ -131,16 +132,18 @@ Lookup = NamedSet | VerdictMap | NumberMap
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """The table: sets and maps share one space of names, chains have another.
+    """The table: sets and maps share one space of names, chains have another, counters a third.
 
+    A counter is named by what it counts, and so counts on whatever chains come and go.
     Invariant: names are plain identifiers; ``check`` says whether the kernel would take the rest.
     """
 
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
     chains: Mapping[str, Chain] = field(default_factory=dict)
+    counters: Mapping[str, RuleRef] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in (*self.lookups, *self.chains):
+        for name in (*self.lookups, *self.chains, *self.counters):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"not a name for nftables: {name!r}")
 
@@ -149,6 +152,7 @@ class Ruleset:
         """A transaction that replaces whatever the kernel has under this name with this table."""
         lines = [f"add table {TABLE}", f"delete table {TABLE}", f"add table {TABLE}"]
         lines.extend(declare_chain(name, chain) for name, chain in sorted(self.chains.items()))
+        lines.extend(declare_counter(name, self.counters[name]) for name in sorted(self.counters))
         for name, lookup in sorted(self.lookups.items()):
             lines.append(declare_lookup(name, lookup))
             lines.extend(add_elements(name, lookup, lookup.elements))
@@ -160,6 +164,11 @@ class Ruleset:
 def declare_chain(name: str, chain: Chain) -> str:
     """The command that makes the chain, still empty."""
     return f"add chain {TABLE} {name}" + (f" {{ {chain.base.text} }}" if chain.base else "")
+
+
+def declare_counter(name: str, ref: RuleRef) -> str:
+    """The command that makes the counter, which says whom it counts for."""
+    return f"add counter {TABLE} {name} {{ comment {quoted(ref.text, _COMMENT_MAX)}; }}"
 
 
 def declare_lookup(name: str, lookup: Lookup) -> str:

@@ -6,14 +6,15 @@ number of rules; a node loads it only when its tables would be too large to make
 
     egress:  meta nfproto ipv4 iifname vmap @sequence-egress-4 -> stage-HASH
     stage-HASH:  one nftables rule per alternative of each policy rule, in order, goto allow-HASH,
-                 deny-HASH, or, for Pass, the chain of the next stage; Log only logs
+                 deny-HASH, or, for Pass, the chain of the next stage; Log only logs. Pass and Log
+                 count where they stand, as their outcome does not know of them
 
 Stages follow each other in one chain; only what a Pass leads to begins a new one, because the
 kernel does not let chains nest deeper than 16. Addresses of a selector, a list of prefixes or a
 named port are a set, named by its content.
 
-A staged policy is a chain that the stage jumps to: its first rule that matches is counted in a
-chain of that rule's own, which comes back to the stage.
+A staged policy is a chain that the stage jumps to: its first rule that matches counts and comes
+back to the stage.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +37,7 @@ from korat.core.policy.rule import (
 )
 from korat.core.render.nft.outcome import (
     OutcomeSettings,
+    counter_name,
     log_rule,
     outcome_chain,
     outcome_name,
@@ -54,6 +56,7 @@ from korat.core.render.nft.ruleset import (
 )
 from korat.core.render.nft.statement import (
     NFPROTO,
+    RETURN,
     Counter,
     Field,
     InSet,
@@ -110,7 +113,7 @@ def render_sequences(
             of_family = Match(Field.NFPROTO, (NFPROTO[family],))
             entrance.append(rule(of_family, MapLookup((LOCAL[direction],), name)))
         writer.chains[direction.value] = Chain((*entrance, UNKNOWN))
-    return Ruleset(writer.lookups, writer.chains)
+    return Ruleset(writer.lookups, writer.chains, writer.counters)
 
 
 @dataclass(slots=True)
@@ -121,6 +124,7 @@ class _Writer:
     settings: OutcomeSettings
     lookups: dict[str, Lookup] = field(default_factory=dict)
     chains: dict[str, Chain] = field(default_factory=dict)
+    counters: dict[str, RuleRef] = field(default_factory=dict)
     written: dict[int, tuple[Sequence, str]] = field(default_factory=dict)
 
     def sequence(self, sequence: Sequence) -> str:
@@ -158,24 +162,25 @@ class _Writer:
                 yield Rule((*way, *end))
         if stage.end is not None:
             yield rule(goto(self._outcome(Outcome(Action.DENY, stage.end))))
+        elif stage.passing is not None:
+            yield rule(self._count(stage.passing))
 
     def _trial(self, trial: Trial, family: Family) -> str:
         rules = [
-            Rule((*way, goto(self._noted(step.ref))))
+            Rule((*way, self._count(step.ref), RETURN))
             for step in trial.steps
             for way in self._ways(step.rule, family)
         ]
         if trial.miss is not None:
-            rules.append(rule(goto(self._noted(trial.miss))))
+            rules.append(rule(self._count(trial.miss)))
         name = f"trial-{digest(*(each.text for each in rules))}"
         self.chains[name] = Chain(tuple(rules))
         return name
 
-    def _noted(self, ref: RuleRef) -> str:
-        """The chain that counts what a staged policy would have done."""
-        name = staged_name(ref)
-        self.chains[name] = Chain((rule(Counter(), comment=ref.text),))
-        return name
+    def _count(self, ref: RuleRef) -> Counter:
+        name = counter_name(ref)
+        self.counters[name] = ref
+        return Counter(name)
 
     def _end(self, step: Step, after: str) -> tuple[Statement, ...]:
         match step.rule.action:
@@ -184,15 +189,16 @@ class _Writer:
             case RuleAction.DENY:
                 return (goto(self._outcome(Outcome(Action.DENY, step.ref))),)
             case RuleAction.PASS:
-                return (goto(after),)
+                return (self._count(step.ref), goto(after))
             case RuleAction.LOG:
-                return log_rule(step.ref, self.settings).statements
+                return (self._count(step.ref), *log_rule(step.ref, self.settings).statements)
             case _:
                 assert_never(step.rule.action)
 
     def _outcome(self, outcome: Outcome) -> str:
         name = outcome_name(outcome)
         self.chains[name] = outcome_chain(outcome, self.settings)
+        self._count(outcome.ref)
         return name
 
     def _ways(self, normal: NormalRule, family: Family) -> Iterator[Way]:
@@ -308,11 +314,6 @@ class _Writer:
         name = f"set-{digest(*(kind.value for kind in types), *words)}"
         self.lookups[name] = made
         return name
-
-
-def staged_name(ref: RuleRef) -> str:
-    """The name of the chain that counts what a staged policy would have done."""
-    return f"staged-{digest(ref.text)}"
 
 
 def _protocol(normal: NormalRule) -> Iterator[Match]:

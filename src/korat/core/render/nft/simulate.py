@@ -1,14 +1,14 @@
 """What a packet meets in a ruleset: a pure interpreter.
 
 For: proving renderers against the evaluator without a kernel, and for ``explain``. Stateless: the
-connection's state is an input, counters and limits do not count (a limit always matches).
+connection's state is an input, and a limit always matches; which counters count is told.
 Not for: other tables' chains, or routing, which the caller gives as interfaces.
 Source: net/netfilter/nf_tables_core.c (nft_do_chain).
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from operator import itemgetter
 from typing import Generic, TypeVar, assert_never
@@ -125,12 +125,18 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What happened at one hook: the fate, the chains entered, the log lines, the translation."""
+    """What happened at one hook: the fate, the chains entered, the log lines, the translation.
+
+    ``logs`` are those of the kernel's log, ``told`` what listeners to NFLOG hear; ``counted`` names
+    a counter as often as it counts.
+    """
 
     fate: Fate
     chains: tuple[str, ...] = ()
     logs: tuple[str, ...] = ()
     nat: Nat | None = None
+    told: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
 
 
 def simulate(ruleset: Ruleset, packet: Packet, hook: Hook) -> Passage:
@@ -238,13 +244,16 @@ class Simulator:
             case Choice(fields):
                 key = _key(fields, packet, walk)
                 return key is not None and (self._choice(statement).find(key) or False)
-            case Log(prefix):
-                walk.logs.append(prefix)
+            case Log(prefix, group):
+                (walk.logs if group is None else walk.told).append(prefix)
+                return True
+            case Counter(name):
+                walk.counted.extend([name] if name else [])
                 return True
             case Nat():
                 walk.nat = statement
                 return ACCEPT
-            case Counter() | Limit():
+            case Limit():
                 return True
             case _:
                 assert_never(statement)
@@ -265,9 +274,12 @@ class _Walk:
     logs: list[str]
     nat: Nat | None = None
     carried: int = 0
+    told: list[str] = field(default_factory=list)
+    counted: list[str] = field(default_factory=list)
 
     def end(self, fate: Fate) -> Passage:
-        return Passage(fate, tuple(self.chains), tuple(self.logs), self.nat)
+        told, counted = tuple(self.told), tuple(self.counted)
+        return Passage(fate, tuple(self.chains), tuple(self.logs), self.nat, told, counted)
 
 
 class _Finder(Generic[E]):

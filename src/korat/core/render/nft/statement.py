@@ -274,24 +274,28 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Counts packets and bytes."""
+    """Counts packets and bytes: in the rule itself, or in the table's counter of this name."""
+
+    name: str = ""
 
     @property
     def text(self) -> str:
         """As nftables reads it."""
-        return "counter"
+        return f"counter name {self.name}" if self.name else "counter"
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Writes a line to the kernel's log."""
+    """Writes a line to the kernel's log, or gives the packet to who listens to an NFLOG group."""
 
     prefix: str
+    group: int | None = None
 
     @property
     def text(self) -> str:
         """As nftables reads it."""
-        return f"log prefix {quoted(self.prefix, LOG_PREFIX_MAX)}"
+        group = "" if self.group is None else f" group {self.group}"
+        return f"log prefix {quoted(self.prefix, LOG_PREFIX_MAX)}{group}"
 
 
 @dataclass(frozen=True, slots=True)

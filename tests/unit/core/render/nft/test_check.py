@@ -9,6 +9,7 @@ from korat.core.render.nft.statement import (
     DROP,
     REJECT,
     Choice,
+    Counter,
     Field,
     InSet,
     MapLookup,
@@ -42,6 +43,7 @@ def elements(*keys, types=(Type.IPV4,), interval=True):
 
 
 REFUSED = {
+    "no such counter": (table(rule(Counter("gone"))), "no counter gone"),
     "no such chain": (table(rule(jump("gone"))), "no chain gone"),
     "no such chain in a map": (
         table(

@@ -11,11 +11,14 @@ from korat.core.policy.cluster import Cluster
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
 from korat.core.render.nft.check import check
 from korat.core.render.nft.diff import diff
-from korat.core.render.nft.node import NodeInput, Pool, render
+from korat.core.render.nft.node import NodeInput, Pool, outcome_settings, render
 from korat.core.render.nft.outcome import (
+    DenyLog,
     OutcomeSettings,
+    counter_name,
     log_prefix,
     outcome_chain,
+    outcome_counters,
     outcome_name,
 )
 from korat.core.render.nft.ruleset import Hook
@@ -175,6 +178,8 @@ def test_without_a_pool_that_asks_there_is_no_nat_chain():
 
 
 REF = RuleRef.rule(Direction.EGRESS, "security", Key("GlobalNetworkPolicy", "", "gnp.one"), 2)
+OTHER = RuleRef.rule(Direction.INGRESS, "default", Key("NetworkPolicy", "shop", "db"), 1)
+DEFAULT = RuleRef.tier_default(Direction.INGRESS, "security")
 NAMESPACED = RuleRef.rule(Direction.INGRESS, "default", Key("NetworkPolicy", "shop", "web"), 0)
 
 
@@ -196,16 +201,37 @@ def test_log_prefixes(pattern, ref, text):
 
 
 def test_an_outcome_logs_each_line_then_counts_then_decides():
-    outcome = Outcome(Action.DENY, NAMESPACED, (REF, NAMESPACED))
+    outcome = Outcome(Action.DENY, NAMESPACED, (REF, OTHER), passes=(DEFAULT,))
     chain = outcome_chain(outcome, OutcomeSettings(log_rate="10/second", log_burst=3))
+    counts = " ".join(f"counter name {counter_name(r)}" for r in (DEFAULT, REF, OTHER, NAMESPACED))
     limited = 'limit rate 10/second burst 3 packets log prefix "calico-packet: "'
     assert [each.text for each in chain.rules] == [
         limited,
         limited,
-        'counter drop comment "ingress default NetworkPolicy shop/web rule 0"',
+        f'{counts} drop comment "ingress default NetworkPolicy shop/web rule 0"',
     ]
-    allowed = replace(outcome, action=Action.ALLOW, logs=())
-    assert outcome_chain(allowed, OutcomeSettings()).rules[0].text.startswith("counter return")
+    allowed = replace(outcome, action=Action.ALLOW, logs=(), passes=())
+    [only] = outcome_chain(allowed, OutcomeSettings(deny_log=DenyLog(1, "1/second", 1))).rules
+    assert only.text.startswith(f"counter name {counter_name(NAMESPACED)} return ")
+
+
+def test_a_denial_is_told_by_its_counters_name_as_often_as_the_setting_says():
+    settings = OutcomeSettings(deny_log=DenyLog(7, "3/minute", 2))
+    told, _ = outcome_chain(Outcome(Action.DENY, DEFAULT), settings).rules
+    name = counter_name(DEFAULT)
+    assert told.text == f'limit rate 3/minute burst 2 packets log prefix "{name}" group 7'
+
+
+def test_the_deny_log_is_on_unless_the_setting_says_not():
+    assert outcome_settings(FelixSettings()).deny_log == DenyLog(1, "10/second", 20)
+    assert outcome_settings(FelixSettings(deny_log=False)).deny_log is None
+
+
+def test_a_counter_is_its_rules_own_and_not_its_chains():
+    """Two ways past one Pass rule are two chains that count it in one counter."""
+    first, second = (Outcome(Action.ALLOW, ref, passes=(DEFAULT,)) for ref in (REF, NAMESPACED))
+    found = outcome_counters([first, second])
+    assert found == {counter_name(ref): ref for ref in (DEFAULT, REF, NAMESPACED)}
 
 
 def test_different_outcomes_have_different_names():

@@ -67,6 +67,8 @@ TEXTS = [
         "meta l4proto . th dport vmap { 6 . 80 : goto a, 6 . 1-9 : drop }",
     ),
     (Counter(), "counter"),
+    (Counter("count-1"), "counter name count-1"),
+    (Log("x: ", 7), 'log prefix "x: " group 7'),
     (Limit("10/minute", 5), "limit rate 10/minute burst 5 packets"),
     (Log("calico-packet: "), 'log prefix "calico-packet: "'),
     (Log('a"b\n;c'), 'log prefix "a_b_;c"'),
