@@ -112,14 +112,14 @@ class Node:
         return sock
 
     def dropped(self, comment):
-        """How many packets the rule with this comment has counted."""
-        return sum(
-            statement["counter"]["packets"]
-            for each in self.nft.list_json()
-            if each.get("rule", {}).get("comment") == comment
-            for statement in each["rule"]["expr"]
-            if "counter" in statement
-        )
+        """How many packets the rule or the counter with this comment has counted."""
+        listed = self.nft.list_json()
+        own = (each["counter"] for each in listed if "counter" in each)
+        rules = (each["rule"] for each in listed if "rule" in each)
+        said = [rule for rule in rules if rule.get("comment") == comment]
+        own_of_rules = (s["counter"] for rule in said for s in rule["expr"] if "counter" in s)
+        named = (each for each in own if each.get("comment") == comment)
+        return sum(each["packets"] for each in (*named, *own_of_rules))
 
     def refuses(self, place, address, comment):
         """Whether a connection's first packet is dropped, by the rule with this comment."""

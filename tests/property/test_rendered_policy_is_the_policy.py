@@ -20,6 +20,7 @@ from korat.core.render.nft.outcome import counter_name, log_prefix, outcome_name
 from korat.core.render.nft.ruleset import Hook
 from korat.core.render.nft.simulate import Fate, Packet, Simulator
 from korat.core.table.compile import compile_node
+from korat.core.table.number import drawn
 from strategies_policy import NODE, clusters, packets
 
 FELIX = FelixSettings(log_prefix="%t %k %p")
@@ -38,14 +39,14 @@ def simulators(cluster):
 
 
 def expected(cluster, judged):
-    """Fate, log lines, who counts, who is told, and the chain of the end, from the evaluator."""
+    """Fate, log lines, who counts, who is told, and the end's number or chain, by the evaluator."""
     logs, counted = [], Counter()
     for endpoint, direction, packet in judged:  # in hook order
         outcome = judge(cluster, endpoint, direction, packet).outcome
         logs += [log_prefix(FELIX.log_prefix, ref) for ref in outcome.logs]
         counted.update(map(counter_name, outcome.counted))
         bare = replace(outcome, logs=(), staged=(), passes=())
-        ends = {outcome_name(outcome), outcome_name(bare)}
+        ends = {drawn(outcome_name(outcome)), outcome_name(bare)}
         if outcome.action is Action.DENY:
             return (Fate.DROP, logs, counted, (counter_name(outcome.ref),)), ends
     return (Fate.ACCEPT, logs, counted, ()), ends
@@ -57,7 +58,8 @@ def seen(simulator, packet, iif, oif):
         Packet(iif, oif, packet.src, packet.dst, packet.protocol, a, b), Hook.FORWARD
     )
     found = passage.fate, list(passage.logs), Counter(passage.counted), passage.told
-    return found, passage.chains[-1]
+    ends = [number for number in passage.numbers if number]
+    return found, ends[-1] if ends else passage.chains[-1]
 
 
 def ways(local, packet):

@@ -43,6 +43,7 @@ class ClassBook:
         self._changes: dict[Place, int | None] = {}
         self._nets: tuple[Net, ...] = ()
         self._under: list[PeerClass] = []
+        self._alive: PMap[int, int] = PMap()
 
     def join(self, truth: int) -> PeerClass:
         """The class of a truth, with one use more."""
@@ -90,9 +91,12 @@ class ClassBook:
             self.dead.append(each.number)
         self.born = [each for each in self.born if each not in self._idle]
         self._idle.clear()
+        alive: dict[int, int | None] = {each.number: each.truth for each in self.born}
+        alive.update(dict.fromkeys(self.dead))
+        self._alive = self._alive.changed(alive)
         self._hosts = self._hosts.changed(self._changes)
         self._changes = {}
-        return PeerClasses(self._hosts, self._nets, NOBODY)
+        return PeerClasses(self._hosts, self._nets, NOBODY, self._alive)
 
     def touching(self, mask: int) -> Iterator[PeerClass]:
         """The classes of which anything in the mask is true, each once."""

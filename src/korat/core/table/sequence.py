@@ -161,10 +161,18 @@ def _tier_stage(
             steps.append(Trial(tuple(own), miss))
         else:
             steps += own
-    default = RuleRef.tier_default(direction, tier.name) if enforced else None
-    if tier.denies:
-        return Stage(tuple(steps), default)
-    return Stage(tuple(steps), None, default)
+    end, passing = tier_end(tier.name, direction, denies=tier.denies, enforced=enforced)
+    return Stage(tuple(steps), end, passing)
+
+
+def tier_end(
+    tier: str, direction: Direction, *, denies: bool, enforced: bool
+) -> tuple[RuleRef | None, RuleRef | None]:
+    """Who denies what a tier did not decide, and who sends it on; nobody if none is enforced."""
+    if not enforced:
+        return None, None
+    default = RuleRef.tier_default(direction, tier)
+    return (default, None) if denies else (None, default)
 
 
 def policy_steps(policy: Policy, direction: Direction, family: Family) -> Iterator[Step]:

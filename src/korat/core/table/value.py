@@ -22,6 +22,7 @@ from typing_extensions import override
 from korat.core.model.key import Key
 from korat.core.net.address import Addr, Family, Prefix
 from korat.core.net.port import ICMP_PROTOCOLS, PORT_LAST, PORT_PROTOCOLS
+from korat.core.pmap import PMap
 from korat.core.policy.outcome import Direction, Outcome
 
 ICMP_LAST = 255
@@ -137,7 +138,8 @@ class PeerClasses:
     Two addresses are in one class when every peer predicate of the node's policies says the same
     of both. ``hosts`` is asked first (a hash map in the kernel), then ``nets`` (an interval map),
     then ``default``. A class's number is a name: it says nothing but which class, and stays the
-    same as long as the same predicates hold for its addresses.
+    same as long as the same predicates hold for its addresses. ``numbers`` has those of all classes
+    but the default one.
 
     Invariant: ``nets`` is sorted, disjoint, and holds no interval of the default class.
     """
@@ -145,6 +147,7 @@ class PeerClasses:
     hosts: Mapping[Place, int]
     nets: tuple[Net, ...]
     default: int
+    numbers: Mapping[int, object] = field(default_factory=dict, compare=False)
 
     def class_of(self, addr: Addr) -> int:
         """The class of an address of this family."""
@@ -182,7 +185,7 @@ class DirectionPolicy:
     """
 
     classes: PeerClasses
-    tables: Mapping[tuple[int, str], VerdictTable]
+    tables: PMap[tuple[int, str], VerdictTable]
 
     def table(self, number: int, interface: str) -> VerdictTable | None:
         """The table of a class at an interface; None where everything is dropped."""

@@ -13,20 +13,24 @@ from korat.core.net.address import Family
 from korat.core.net.port import PORT_LAST, PROTOCOL_LAST, Protocol
 from korat.core.render.nft.ruleset import (
     Chain,
+    CounterMap,
     Hook,
     Lookup,
     NamedSet,
     NumberMap,
     Ruleset,
     VerdictMap,
+    is_interval,
 )
 from korat.core.render.nft.statement import (
     NFPROTO,
     Action,
     Carry,
+    CarryChoice,
     CarryFrom,
     Choice,
     Counter,
+    CounterFrom,
     Field,
     InSet,
     Key,
@@ -68,10 +72,7 @@ def check(ruleset: Ruleset) -> None:
         RefusedError: the first fault found.
     """
     for name, lookup in ruleset.lookups.items():
-        _check_elements(name, lookup.types, lookup.elements, interval=lookup.interval)
-        if isinstance(lookup, NumberMap):
-            for number in set(lookup.elements.values()):
-                _check_value(name, Type.NUMBER, number, interval=False)
+        _check_lookup(name, lookup, ruleset)
     for name, chain in ruleset.chains.items():
         _check_rules(f"chain {name}", chain, ruleset)
     depths: dict[str, int] = {}
@@ -79,6 +80,16 @@ def check(ruleset: Ruleset) -> None:
         if chain.base is not None:
             _descend(name, ruleset, depths, [])
             _check_hooks(name, ruleset)
+
+
+def _check_lookup(name: str, lookup: Lookup, ruleset: Ruleset) -> None:
+    _check_elements(name, lookup.types, lookup.elements, interval=is_interval(lookup))
+    if isinstance(lookup, CounterMap):
+        for counter in set(lookup.elements.values()) - ruleset.counters.keys():
+            raise RefusedError(f"{name}: there is no counter {counter}")
+    if isinstance(lookup, NumberMap):
+        for number in set(lookup.elements.values()):
+            _check_value(name, Type.NUMBER, number, interval=False)
 
 
 def _check_rules(where: str, chain: Chain, ruleset: Ruleset) -> None:
@@ -117,7 +128,9 @@ def fields_of(statements: Iterable[Statement]) -> Iterator[Field]:
     for statement in statements:
         if isinstance(statement, Match):
             yield statement.field
-        elif isinstance(statement, InSet | MapLookup | CarryFrom | Choice):
+        elif isinstance(
+            statement, InSet | MapLookup | Choice | CarryFrom | CarryChoice | CounterFrom
+        ):
             yield from statement.fields
 
 
@@ -166,13 +179,18 @@ def _check_statement(where: str, statement: Statement, ruleset: Ruleset) -> None
                 raise RefusedError(f"{where}: {field.value} is compared with nothing")
             for value in values:
                 _check_value(where, field.type, _bare(value), interval=True)
-        case Choice(fields, elements):
+        case Choice(fields, elements) | CarryChoice(fields, elements):
             if len({key for key, _ in elements}) != len(elements):
-                raise RefusedError(f"{where}: a key stands twice in a vmap")
+                raise RefusedError(f"{where}: a key stands twice in a map")
             _check_elements(where, _types(fields), [key for key, _ in elements], interval=True)
         case Carry(number):
             _check_value(where, Type.NUMBER, number, interval=False)
-        case InSet(fields, name) | MapLookup(fields, name) | CarryFrom(fields, name):
+        case (
+            InSet(fields, name)
+            | MapLookup(fields, name)
+            | CarryFrom(fields, name)
+            | CounterFrom(fields, name)
+        ):
             _check_reference(where, statement, ruleset.lookups.get(name), _types(fields))
         case _:
             pass
@@ -184,15 +202,26 @@ def _bare(value: Value) -> Value:
 
 
 def _check_reference(
-    where: str, by: InSet | MapLookup | CarryFrom, lookup: Lookup | None, types: tuple[Type, ...]
+    where: str,
+    by: InSet | MapLookup | CarryFrom | CounterFrom,
+    lookup: Lookup | None,
+    types: tuple[Type, ...],
 ) -> None:
-    kind = {InSet: NamedSet, MapLookup: VerdictMap, CarryFrom: NumberMap}[type(by)]
+    kind = _KIND_OF[type(by)]
     if lookup is None:
         raise RefusedError(f"{where}: there is no {by.name}")
     if not isinstance(lookup, kind):
         raise RefusedError(f"{where}: {by.name} is not a {kind.__name__}")
     if lookup.types != types:
         raise RefusedError(f"{where}: {by.name} holds other types than {by.text} looks up")
+
+
+_KIND_OF: Mapping[type, type[Lookup]] = {
+    InSet: NamedSet,
+    MapLookup: VerdictMap,
+    CarryFrom: NumberMap,
+    CounterFrom: CounterMap,
+}
 
 
 def _check_target(where: str, verdict: Verdict, ruleset: Ruleset) -> None:

@@ -18,20 +18,24 @@ be replaced: kernels refuse to lead to the new one as long as they still know th
 A packet that is on its way while the kernel commits sees the rules of before and the elements of
 after. An element that leads it to a chain of the same transaction finds that chain still empty, and
 an empty chain returns, which for policy is an allow; a map that was emptied sends it on to the
-default. So the node goes by ``stages``: new things first, unreachable; then the switch; then the
-old ones go, when no packet is left in them. Elements under a number that packets carry are such
-things too: early when no packet carries it yet, late when none does any more.
+default. So the node goes by ``stages``: new things first, unreachable; then what leads packets to
+them; then the switch; then the old ones go, when no packet is left in them. Elements under a number
+that packets carry are such things too: early when no packet carries it yet, late when none does any
+more.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from korat.core.pmap import Difference, differences
 from korat.core.render.nft.ruleset import (
     TABLE,
+    CounterMap,
     Lookup,
     NamedSet,
+    NumberMap,
+    Pace,
     Ruleset,
     VerdictMap,
     add_elements,
@@ -40,6 +44,7 @@ from korat.core.render.nft.ruleset import (
     declare_counter,
     declare_lookup,
     delete_elements,
+    is_interval,
 )
 from korat.core.render.nft.statement import Key
 
@@ -67,13 +72,13 @@ def _transactions(old: Ruleset | None, new: Ruleset, *, staged: bool) -> Iterato
     if old is None or _changes_nature(old, new):
         yield new.text
         return
-    switch = _Step(old, new)
-    build, clear = (_Step(old, new), _Step(old, new)) if staged else (switch, switch)
-    _sort_chains(old, new, (build, switch, clear))
-    _sort_lookups(old, new, (build, switch, clear))
-    build.born_counters.extend(new.counters.keys() - old.counters.keys())
-    clear.dead_counters.extend(old.counters.keys() - new.counters.keys())
-    for step in (build, switch, clear) if staged else (switch,):
+    whole = _Step(old, new)
+    steps = _Steps(*(_Step(old, new) for _ in range(4))) if staged else _Steps(*[whole] * 4)
+    _sort_chains(old, new, steps)
+    _sort_lookups(old, new, steps)
+    steps.build.born_counters.extend(new.counters.keys() - old.counters.keys())
+    steps.clear.dead_counters.extend(old.counters.keys() - new.counters.keys())
+    for step in steps.merged() if staged else (whole,):
         lines = list(step.lines())
         if lines:
             yield "\n".join(lines) + "\n"
@@ -93,10 +98,23 @@ class _Step:
     born_counters: list[str] = field(default_factory=list)
     changed_chains: list[str] = field(default_factory=list)
     shrunk: dict[str, list[Key] | None] = field(default_factory=dict)
-    grown: dict[str, Iterable[Key]] = field(default_factory=dict)
+    grown: dict[str, list[Key]] = field(default_factory=dict)
     dead_chains: list[str] = field(default_factory=list)
     dead_lookups: list[str] = field(default_factory=list)
     dead_counters: list[str] = field(default_factory=list)
+
+    def joined(self, later: "_Step") -> "_Step":
+        """Both steps as one; the earlier one only adds."""
+        return replace(
+            later,
+            born_chains=[*self.born_chains, *later.born_chains],
+            born_lookups=[*self.born_lookups, *later.born_lookups],
+            born_counters=[*self.born_counters, *later.born_counters],
+            grown={
+                name: [*self.grown.get(name, ()), *later.grown.get(name, ())]
+                for name in self.grown.keys() | later.grown.keys()
+            },
+        )
 
     def lines(self) -> Iterator[str]:
         """The commands in order."""
@@ -122,30 +140,48 @@ class _Step:
         yield from (f"delete counter {TABLE} {name}" for name in sorted(self.dead_counters))
 
 
-#: What builds, what switches, what clears away; in one transaction they are one step.
-_Steps = tuple[_Step, _Step, _Step]
+class _Steps(NamedTuple):
+    """What builds, what moves packets, what switches, what clears away; maybe all one step."""
+
+    build: _Step
+    move: _Step
+    switch: _Step
+    clear: _Step
+
+    def merged(self) -> list[_Step]:
+        """As few steps as may be.
+
+        A packet under way could meet a chain of the same transaction still empty; but the elements
+        of one transaction appear at once, so that without new chains moving needs no step before
+        it, and switching none if nothing moves.
+        """
+        build, move, switch, clear = self
+        if build.born_chains:
+            return [build, move, switch, clear]
+        if move.shrunk or move.grown:
+            return [build.joined(move), switch, clear]
+        return [build.joined(switch), clear]
 
 
 def _sort_chains(old: Ruleset, new: Ruleset, steps: _Steps) -> None:
-    build, switch, clear = steps
     for name, before, after in differences(old.chains, new.chains):
         if before is None:
-            build.born_chains.append(name)
+            steps.build.born_chains.append(name)
         elif after is None:
-            clear.dead_chains.append(name)
+            steps.clear.dead_chains.append(name)
         else:
-            switch.changed_chains.append(name)
+            steps.switch.changed_chains.append(name)
 
 
 def _sort_lookups(old: Ruleset, new: Ruleset, steps: _Steps) -> None:
-    build, _, clear = steps
+    build, clear = steps.build, steps.clear
     for name in new.lookups.keys() - old.lookups.keys():
         build.born_lookups.append(name)
-        build.grown[name] = new.lookups[name].elements
+        build.grown[name] = list(new.lookups[name].elements)
     for name in old.lookups.keys() - new.lookups.keys():
         clear.dead_lookups.append(name)
-        if isinstance(old.lookups[name], VerdictMap) and old.lookups[name].elements:
-            # So that no element refers to a chain that goes.
+        if not isinstance(old.lookups[name], NamedSet) and old.lookups[name].elements:
+            # So that no element refers to a chain or a counter that goes.
             clear.shrunk[name] = None
     for name in old.lookups.keys() & new.lookups.keys():
         before, after = old.lookups[name], new.lookups[name]
@@ -154,32 +190,41 @@ def _sort_lookups(old: Ruleset, new: Ruleset, steps: _Steps) -> None:
 
 
 def _sort_elements(name: str, before: Lookup, after: Lookup, steps: _Steps) -> None:
-    build, switch, clear = steps
     changes = list(_changes(before, after))
     gone = [change.key for change in changes if change.before is not None]
-    if before.interval and len(list(islice(gone, 2))) > 1:
+    come = [change.key for change in changes if change.after is not None]
+    own = steps.move if _pace(after) is Pace.MOVE else steps.switch
+    if is_interval(before) and len(gone) > 1:
         # libnftables 1.0.6 looks through the whole lookup for every interval that is deleted: 1,000
         # out of 5,000 take it 39 s, and filling all 5,000 anew 0.1 s.
-        switch.shrunk[name], switch.grown[name] = None, after.elements
+        own.shrunk[name], own.grown[name] = None, list(after.elements)
         return
-    come = [change.key for change in changes if change.after is not None]
-    early = {key for key in come if _unreached(key, before)}
-    late = {key for key in gone if _unreached(key, after)}
-    for step, keys in ((switch, [k for k in gone if k not in late]), (clear, [*late])):
-        if keys:
-            step.shrunk[name] = [*(step.shrunk.get(name) or ()), *keys]
-    for step, keys in ((build, [*early]), (switch, [k for k in come if k not in early])):
-        if keys:
-            step.grown[name] = [*step.grown.get(name, ()), *keys]
+    for key in come:
+        step = steps.build if _unreached(key, before) else own
+        step.grown.setdefault(name, []).append(key)
+    for key in gone:
+        step = steps.clear if _unreached(key, after) else own
+        keys = step.shrunk.setdefault(name, [])
+        if keys is not None:
+            keys.append(key)
+
+
+def _pace(lookup: Lookup) -> Pace:
+    match lookup:
+        case NamedSet():
+            return Pace.SWITCH
+        case CounterMap():
+            return Pace.CONTENT
+        case VerdictMap() | NumberMap():
+            return lookup.pace
 
 
 def _unreached(key: Key, lookup: Lookup) -> bool:
-    """Whether no packet carries the number that the key begins with."""
-    return (
-        not isinstance(lookup, NamedSet)
-        and lookup.carried is not None
-        and key[0] not in lookup.carried
-    )
+    """Whether no packet can carry the number that the key begins with."""
+    if _pace(lookup) is Pace.CONTENT:
+        return True
+    carried = lookup.carried if isinstance(lookup, NumberMap) else None
+    return carried is not None and key[0] not in carried
 
 
 def _changes(before: Lookup, after: Lookup) -> Iterable[Difference[Key, object]]:
@@ -213,4 +258,4 @@ def _changes_nature(old: Ruleset, new: Ruleset) -> bool:
 
 
 def _nature(lookup: Lookup) -> tuple[object, ...]:
-    return type(lookup), lookup.types, lookup.interval
+    return type(lookup), lookup.types, is_interval(lookup)

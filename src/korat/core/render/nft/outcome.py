@@ -1,13 +1,10 @@
-"""Where every judgement ends: one chain per outcome, which counts, logs and decides.
+"""Where every judgement ends: what counts, logs and decides.
 
 Everybody whom the packet met on its way has a counter of his own in the table, named by who he is:
-it counts for all chains that end a way past him, and as long as he is there, whatever else changes.
-Allow returns to the hook that asked, which goes on: a packet between two workloads of one node must
-pass egress and then ingress.
+it counts for all ways past him, and as long as he is there, whatever else changes.
 Source: FelixConfiguration logPrefix and nftablesFilterDenyAction; felix/rules/policy.go.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from korat.core.policy.outcome import Action, Outcome, Reason, RuleRef
@@ -59,12 +56,6 @@ def counter_name(ref: RuleRef) -> str:
     return f"count-{digest(ref.text)}"
 
 
-def outcome_counters(outcomes: Iterable[Outcome]) -> Mapping[str, RuleRef]:
-    """The counters that the chains of these outcomes need."""
-    refs = {ref for outcome in outcomes for ref in outcome.counted}
-    return {counter_name(ref): ref for ref in refs}
-
-
 def outcome_name(outcome: Outcome) -> str:
     """The name of the outcome's chain."""
     words = (outcome.action.value, outcome.ref.text, *(ref.text for ref in outcome.counted[:-1]))
@@ -72,14 +63,20 @@ def outcome_name(outcome: Outcome) -> str:
 
 
 def outcome_chain(outcome: Outcome, settings: OutcomeSettings) -> Chain:
-    """The chain: a log line for each Log rule passed, then counters and verdict."""
+    """The chain of an outcome that is led to rule by rule: its trail, its counter, its verdict."""
+    deny = REJECT if settings.reject else DROP
+    end = deny if outcome.action is Action.DENY else RETURN
+    count = Counter(counter_name(outcome.ref))
+    return Chain((*trail_rules(outcome, settings), rule(count, end, comment=outcome.ref.text)))
+
+
+def trail_rules(outcome: Outcome, settings: OutcomeSettings) -> tuple[Rule, ...]:
+    """What happens before the verdict: whom the packet passed counts and logs, a denial is told."""
     rules = [log_rule(ref, settings) for ref in outcome.logs]
-    end = RETURN
     if outcome.action is Action.DENY:
-        end = REJECT if settings.reject else DROP
         rules += _told(outcome.ref, settings.deny_log)
-    counts = (Counter(counter_name(ref)) for ref in outcome.counted)
-    return Chain((*rules, rule(*counts, end, comment=outcome.ref.text)))
+    counts = [Counter(counter_name(ref)) for ref in outcome.counted if ref != outcome.ref]
+    return (*rules, *([Rule(tuple(counts))] if counts else []))
 
 
 def _told(ref: RuleRef, deny_log: DenyLog | None) -> list[Rule]:

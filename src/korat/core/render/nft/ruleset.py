@@ -90,6 +90,18 @@ class Chain:
     base: Base | None = None
 
 
+class Pace(Enum):
+    """When the elements of a lookup change, of the steps in which a table is changed."""
+
+    #: At once, with the rules.
+    SWITCH = "switch"
+    #: Before that: packets are led by them to what is looked up at the switch.
+    MOVE = "move"
+    #: Keys begin with the number of a content, which never changes: they come before any packet
+    #: can carry the number, and go when none can any more.
+    CONTENT = "content"
+
+
 @dataclass(frozen=True, slots=True)
 class NamedSet:
     """Keys of one type. ``interval``: its keys may hold spans; they do not overlap."""
@@ -101,16 +113,12 @@ class NamedSet:
 
 @dataclass(frozen=True, slots=True)
 class VerdictMap:
-    """Keys of one type, each with its verdict. ``interval``: its keys may hold spans.
-
-    ``carried``: the numbers that packets may come with, where they are the first part of the keys;
-    an element with another number is reached by no packet.
-    """
+    """Keys of one type, each with its verdict. ``interval``: its keys may hold spans."""
 
     types: tuple[Type, ...]
     elements: Mapping[Key, Verdict] = field(default_factory=dict)
     interval: bool = False
-    carried: Mapping[int, object] | None = field(default=None, compare=False)
+    pace: Pace = field(default=Pace.SWITCH, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +127,27 @@ class NumberMap:
 
     The kernel walks every verdict of a table again when one of them changes, but no number, so that
     a map may be large and still change fast.
+
+    ``carried``: the numbers that packets may come with, where they are the first part of the keys;
+    an element with another number is reached by no packet, and changes at the pace of a content.
     """
 
     types: tuple[Type, ...]
     elements: Mapping[Key, int] = field(default_factory=dict)
     interval: bool = False
+    pace: Pace = field(default=Pace.SWITCH, compare=False)
     carried: Mapping[int, object] | None = field(default=None, compare=False)
 
 
-Lookup = NamedSet | VerdictMap | NumberMap
+@dataclass(frozen=True, slots=True)
+class CounterMap:
+    """Keys of one type, each with the name of a counter; they change at the pace of a content."""
+
+    types: tuple[Type, ...]
+    elements: Mapping[Key, str] = field(default_factory=dict)
+
+
+Lookup = NamedSet | VerdictMap | NumberMap | CounterMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +197,16 @@ def declare_lookup(name: str, lookup: Lookup) -> str:
         NamedSet: ("set", ""),
         VerdictMap: ("map", " : verdict"),
         NumberMap: ("map", f" : {Type.NUMBER.value}"),
+        CounterMap: ("map", " : counter"),
     }[type(lookup)]
     types = " . ".join(kind.value for kind in lookup.types)
-    flags = " flags interval;" if lookup.interval else ""
+    flags = " flags interval;" if is_interval(lookup) else ""
     return f"add {noun} {TABLE} {name} {{ type {types}{value};{flags} }}"
+
+
+def is_interval(lookup: Lookup) -> bool:
+    """Whether its keys may hold spans."""
+    return not isinstance(lookup, CounterMap) and lookup.interval
 
 
 def add_rules(name: str, chain: Chain) -> Iterable[str]:
@@ -199,6 +225,8 @@ def add_elements(name: str, lookup: Lookup, keys: Iterable[Key]) -> Iterable[str
         case NumberMap(_, numbers):
             ends = [value_text(Type.NUMBER, numbers[key]) for key in ordered]
             words = [f"{word} : {end}" for word, end in zip(words, ends, strict=True)]
+        case CounterMap(_, names):
+            words = [f'{word} : "{names[k]}"' for word, k in zip(words, ordered, strict=True)]
         case _:
             pass
     return _element_commands("add", name, words)

@@ -17,6 +17,7 @@ from korat.core.net.address import Addr, Family
 from korat.core.net.port import ICMP_PROTOCOLS, PORT_PROTOCOLS
 from korat.core.render.nft.check import check
 from korat.core.render.nft.ruleset import (
+    CounterMap,
     Hook,
     NamedSet,
     NumberMap,
@@ -30,9 +31,11 @@ from korat.core.render.nft.statement import (
     RETURN,
     Action,
     Carry,
+    CarryChoice,
     CarryFrom,
     Choice,
     Counter,
+    CounterFrom,
     CtMatch,
     CtState,
     Field,
@@ -128,7 +131,7 @@ class Passage:
     """What happened at one hook: the fate, the chains entered, the log lines, the translation.
 
     ``logs`` are those of the kernel's log, ``told`` what listeners to NFLOG hear; ``counted`` names
-    a counter as often as it counts.
+    a counter as often as it counts; ``numbers`` are those that the packet carried, in order.
     """
 
     fate: Fate
@@ -137,6 +140,7 @@ class Passage:
     nat: Nat | None = None
     told: tuple[str, ...] = ()
     counted: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
 
 
 def simulate(ruleset: Ruleset, packet: Packet, hook: Hook) -> Passage:
@@ -156,12 +160,15 @@ class Simulator:
         self._chains = ruleset.chains
         self._verdicts: dict[str, _Finder[Verdict]] = {}
         self._numbers: dict[str, _Finder[int]] = {}
+        self._counters: dict[str, _Finder[str]] = {}
         for name, lookup in ruleset.lookups.items():
             match lookup:
                 case NumberMap(_, numbers):
                     self._numbers[name] = _Finder(numbers)
                 case VerdictMap(_, verdicts):
                     self._verdicts[name] = _Finder(verdicts)
+                case CounterMap(_, names):
+                    self._counters[name] = _Finder(names)
                 case NamedSet(_, keys):
                     self._verdicts[name] = _Finder(dict.fromkeys(keys, ACCEPT))
         self._choices: dict[int, tuple[Choice, _Finder[Verdict]]] = {}
@@ -226,24 +233,24 @@ class Simulator:
             case Match():
                 return _matches(statement, packet)
             case Carry(number):
-                walk.carried = number
-                return True
+                return walk.carry(number)
             case CarryFrom(fields, name):
-                key = _key(fields, packet, walk)
-                found = None if key is None else self._numbers[name].find(key)
-                walk.carried = walk.carried if found is None else found
-                return found is not None
+                return walk.carry(self._numbers[name].find(_key(fields, packet, walk)))
+            case CarryChoice(fields, elements):
+                return walk.carry(_Finder(dict(elements)).find(_key(fields, packet, walk)))
+            case CounterFrom(fields, name):
+                counter = self._counters[name].find(_key(fields, packet, walk))
+                walk.counted.extend([counter] if counter else [])
+                return counter is not None
             case CtMatch(states):
                 return packet.state in states
             case InSet(fields, name, negated):
                 key = _key(fields, packet, walk)
                 return key is not None and (self._verdicts[name].find(key) is None) is negated
             case MapLookup(fields, name):
-                key = _key(fields, packet, walk)
-                return key is not None and (self._verdicts[name].find(key) or False)
+                return self._verdicts[name].find(_key(fields, packet, walk)) or False
             case Choice(fields):
-                key = _key(fields, packet, walk)
-                return key is not None and (self._choice(statement).find(key) or False)
+                return self._choice(statement).find(_key(fields, packet, walk)) or False
             case Log(prefix, group):
                 (walk.logs if group is None else walk.told).append(prefix)
                 return True
@@ -274,12 +281,22 @@ class _Walk:
     logs: list[str]
     nat: Nat | None = None
     carried: int = 0
+    numbers: list[int] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     counted: list[str] = field(default_factory=list)
 
+    def carry(self, number: int | None) -> bool:
+        """Take a number on; False where there is none to take."""
+        if number is None:
+            return False
+        self.carried = number
+        self.numbers.append(number)
+        return True
+
     def end(self, fate: Fate) -> Passage:
-        told, counted = tuple(self.told), tuple(self.counted)
-        return Passage(fate, tuple(self.chains), tuple(self.logs), self.nat, told, counted)
+        chains, logs, told = tuple(self.chains), tuple(self.logs), tuple(self.told)
+        numbers, counted = tuple(self.numbers), tuple(self.counted)
+        return Passage(fate, chains, logs, self.nat, told, counted, numbers)
 
 
 class _Finder(Generic[E]):
@@ -293,7 +310,9 @@ class _Finder(Generic[E]):
         self._single = _singles(spans)
         self._boxes = [(key, end) for key, end in spans.items() if len(key) > 1]
 
-    def find(self, key: Key) -> E | None:
+    def find(self, key: Key | None) -> E | None:
+        if key is None:
+            return None
         exact = self._exact.get(key)
         if exact is not None:
             return exact

@@ -356,6 +356,35 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class CarryChoice:
+    """As ``CarryFrom`` with a map that belongs to the rule itself. Elements are disjoint."""
+
+    fields: tuple[Field, ...]
+    elements: tuple[tuple[Key, int], ...]
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        types = tuple(field.type for field in self.fields)
+        pairs = ((key_text(types, key), _number(Type.NUMBER, to)) for key, to in self.elements)
+        inside = ", ".join(f"{key} : {to}" for key, to in pairs)
+        return f"{Field.CARRIED.value} set {_fields(self.fields)} map {{ {inside} }}"
+
+
+@dataclass(frozen=True, slots=True)
+class CounterFrom:
+    """Counts in the counter that a map has for the fields together; a miss ends the rule."""
+
+    fields: tuple[Field, ...]
+    name: str
+
+    @property
+    def text(self) -> str:
+        """As nftables reads it."""
+        return f"counter name {_fields(self.fields)} map @{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Nat:
     """Source address translation: to ``address``, or to the outgoing interface's (masquerade).
 
@@ -387,6 +416,8 @@ Statement = (
     | Log
     | Carry
     | CarryFrom
+    | CarryChoice
+    | CounterFrom
     | MapLookup
     | Choice
     | Nat

@@ -6,7 +6,8 @@ import pytest
 
 from korat.core.model.felix import FelixSettings
 from korat.core.model.key import Key
-from korat.core.net.address import Addr, Family, Prefix
+from korat.core.model.policy import Icmp
+from korat.core.net.address import Addr, Prefix
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
 from korat.core.render.nft.check import check
@@ -18,13 +19,12 @@ from korat.core.render.nft.outcome import (
     counter_name,
     log_prefix,
     outcome_chain,
-    outcome_counters,
     outcome_name,
 )
+from korat.core.render.nft.outcome_map import OutcomeMap
 from korat.core.render.nft.ruleset import Hook
 from korat.core.render.nft.simulate import Fate, Packet, Simulator
 from korat.core.render.nft.statement import CtState, Nat, Span
-from korat.core.render.nft.table import table_chain
 from korat.core.table.compile import compile_node
 from policy_world import NODE, allow, open_namespace, pod, policy, rule, who
 
@@ -230,8 +230,15 @@ def test_the_deny_log_is_on_unless_the_setting_says_not():
 def test_a_counter_is_its_rules_own_and_not_its_chains():
     """Two ways past one Pass rule are two chains that count it in one counter."""
     first, second = (Outcome(Action.ALLOW, ref, passes=(DEFAULT,)) for ref in (REF, NAMESPACED))
-    found = outcome_counters([first, second])
-    assert found == {counter_name(ref): ref for ref in (DEFAULT, REF, NAMESPACED)}
+    outcomes = OutcomeMap(OutcomeSettings())
+    outcomes.use(first)
+    outcomes.use(second)
+    outcomes.settle()
+    refs = (DEFAULT, REF, NAMESPACED)
+    assert dict(outcomes.counters) == {counter_name(ref): ref for ref in refs}
+    outcomes.drop(first)
+    outcomes.settle()
+    assert dict(outcomes.counters) == {counter_name(ref): ref for ref in (DEFAULT, NAMESPACED)}
 
 
 def test_different_outcomes_have_different_names():
@@ -241,20 +248,39 @@ def test_different_outcomes_have_different_names():
     assert len({outcome_name(outcome) for outcome in outcomes}) == len(outcomes)
 
 
-def test_equal_tables_are_one_chain_whatever_the_workload():
-    compiled = compile_node(Cluster.build([*PODS, policy("p")]), NODE)
-    lookups = compiled.directions[Family.V4, Direction.INGRESS]
-    assert len({table_chain(table)[0] for table in lookups.tables.values()}) == 1
+def test_equal_tables_are_one_number_whatever_the_workload():
+    ruleset = node(policy("p"))
+    assert len(set(ruleset.lookups["defaults-ingress-4"].elements.values())) == 1
 
 
 def test_a_port_list_is_a_hash_and_a_default():
     ports = [80, 443, 8080]
     ruleset = node(policy("p", ingress=[allow(protocol="TCP", destination=who(ports=ports))]))
-    [chain] = [c for n, c in ruleset.chains.items() if "8080" in "".join(r.text for r in c.rules)]
-    vmap, end = [each.text for each in chain.rules]
-    assert vmap.count("goto allow-") == 3
-    assert "-65535" not in vmap
-    assert end.startswith("goto deny-")
+    listed = ruleset.lookups["ports"].elements
+    assert {key[1:] for key in listed} == {(6, port) for port in ports}
+    [table], [allowed] = {key[0] for key in listed}, set(listed.values())
+    assert (allowed,) in ruleset.lookups["allowed"].elements
+    assert (ruleset.lookups["others"].elements[table,],) not in ruleset.lookups["allowed"].elements
+    assert ruleset.lookups["special"].elements == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"protocol": "TCP", "destination": who(ports=["80:90"])},
+        {"protocol": "TCP", "source": who(ports=[80])},
+        {"protocol": "ICMP", "icmp": Icmp(type=8)},
+        {"protocol": "TCP", "destination": who(ports=list(range(1, 51)), not_ports=[])},
+    ],
+    ids=["span", "source", "icmp", "many"],
+)
+def test_a_table_that_asks_for_more_has_a_chain_of_its_own(fields):
+    more = policy("q", ingress=[allow(protocol="UDP", destination=who(ports=list(range(1, 51))))])
+    ruleset = node(policy("p", ingress=[allow(**fields)]), more)
+    ends = {end.chain for end in ruleset.lookups["special"].elements.values()}
+    assert ends
+    assert ends <= ruleset.chains.keys()
+    check(ruleset)
 
 
 def test_a_peer_that_comes_is_one_line():
@@ -263,10 +289,10 @@ def test_a_peer_that_comes_is_one_line():
     before = node(let_in, pod("z1", "10.0.0.50/32", **far))
     after = node(let_in, pod("z1", "10.0.0.50/32", **far), pod("z2", "10.0.0.51/32", **far))
     [line] = diff(before, after).splitlines()
-    assert line.startswith("add element inet korat hosts-ingress-4 { 10.0.0.51 : goto class-")
+    assert line.startswith("add element inet korat hosts-ingress-4 { 10.0.0.51 : ")
 
 
-def test_a_policy_that_changes_leaves_other_chains_alone():
+def test_a_policy_that_changes_leaves_chains_and_others_elements_alone():
     def table(port):
         return node(
             policy("p", ingress=[allow(protocol="TCP", destination=who(ports=[port]))]),
@@ -274,5 +300,7 @@ def test_a_policy_that_changes_leaves_other_chains_alone():
         )
 
     changed = diff(table(80), table(81)).splitlines()
-    assert not [line for line in changed if "flush" in line and "table-" not in line]
-    assert not [line for line in changed if "egress" in line]
+    assert not [line for line in changed if "chain" in line or "rule" in line]
+    assert {line.split()[4] for line in changed} == {"defaults-ingress-4", "others", "ports"} | {
+        "defaults-ingress-6"
+    }

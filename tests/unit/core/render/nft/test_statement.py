@@ -20,9 +20,11 @@ from korat.core.render.nft.statement import (
     REJECT,
     Action,
     Carry,
+    CarryChoice,
     CarryFrom,
     Choice,
     Counter,
+    CounterFrom,
     CtMatch,
     CtState,
     Field,
@@ -62,6 +64,11 @@ TEXTS = [
     (Carry(0), "meta priority set none"),
     (Carry(0xABCD1234), "meta priority set abcd:1234"),
     (CarryFrom((Field.IP_SADDR,), "m"), "meta priority set ip saddr map @m"),
+    (
+        CarryChoice((Field.L4PROTO, Field.DPORT), (((6, 80), 7), ((6, Span(1, 9)), 1 << 16))),
+        "meta priority set meta l4proto . th dport map { 6 . 80 : 0:7, 6 . 1-9 : 1:0 }",
+    ),
+    (CounterFrom((Field.CARRIED,), "m"), "counter name meta priority map @m"),
     (
         Choice((Field.L4PROTO, Field.DPORT), (((6, 80), goto("a")), ((6, Span(1, 9)), DROP))),
         "meta l4proto . th dport vmap { 6 . 80 : goto a, 6 . 1-9 : drop }",
