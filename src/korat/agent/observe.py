@@ -95,11 +95,13 @@ class Observer:
         if self._denials is not None and self._denials[0] != group:
             self._denials[1].close()
             self._denials = None
+            log.info("the deny log ends")
         if group is None or self._denials is not None:
             return
         try:
             self._denials = group, Denials(group, self._owner, self._endpoint)
             self._failure = ""
+            log.info("the deny log begins", group=group)
         except KoratError as error:
             if str(error) != self._failure:
                 log.warning("no deny log", error=str(error))
