@@ -88,7 +88,7 @@ class Observer:
         felix = enforced.felix
         self._metrics.move(place_of(felix))
         self._listen(felix.deny_log_group if felix.deny_log else None)
-        self._counting.tallies()
+        self._counting.refresh()
 
     def _listen(self, group: int | None) -> None:
         """Listen to this group and no other."""
