@@ -37,6 +37,7 @@ class Korat:
             for prefix in ("", "CALICO_"):
                 monkeypatch.delenv(prefix + name, raising=False)
         monkeypatch.setenv("KORAT_SQLITE_PATH", str(self.path))
+        monkeypatch.setenv("KORAT_RUN_DIR", str(folder))
 
     def __call__(self, *words: str, stdin: str = "") -> Result:
         """Run one command line."""

@@ -9,6 +9,7 @@ from cli_driver import policy
 from korat.core.errors import Conflict
 from korat.drivers.store.client import Client
 from korat.drivers.store.memory import MemoryStore
+from korat.drivers.tally import Tally, TallyServer
 
 PROFILES = {"Profile kns.shop", "Profile ksa.shop.default"}
 BUILT_IN = {
@@ -280,12 +281,47 @@ def test_get_prints_calicos_lists(korat):
     }  # fmt: skip
 
 
+def test_get_wide_sums_what_the_nodes_agent_has_counted(korat):
+    """A policy's rules of both directions; a tier's default action; nothing of other objects."""
+    file = korat.file("a.yaml", policy("a", "{order: 3, selector: x == 'y'}"))
+    korat("apply", "-f", file)
+
+    def tally(direction, kind, name, packets, namespace=""):
+        action = ("Deny", False, packets, packets * 60)
+        return Tally(direction, "default", kind, namespace, name, "0", *action)
+
+    server = TallyServer(
+        korat.folder,
+        lambda: [
+            tally("ingress", "NetworkPolicy", "a", 3, "shop"),
+            tally("egress", "NetworkPolicy", "a", 4, "shop"),
+            tally("ingress", "NetworkPolicy", "a", 100, "other"),
+            tally("ingress", "Tier", "default", 9),
+        ],
+    )
+    try:
+        seven = "NAME   TIER      ORDER   SELECTOR   PACKETS   BYTES\n"
+        seven += "a      default   3       x == 'y'   7         420\n"
+        ok(korat("get", "np", "a", "-n", "shop", "-o", "wide"), seven)
+        assert korat("get", "-f", file, "-o", "wide").out.split()[-2:] == ["7", "420"]
+        tiers = [line.split() for line in korat("get", "tiers", "-o", "wide").out.splitlines()]
+        assert ["default", "1000000", "9", "540"] in tiers
+        assert ["kube-admin", "1000", "0", "0"] in tiers
+        ok(korat("get", "np", "a", "-n", "shop"), "NAME   TIER\na      default\n")
+        ok(korat("get", "nodes", "-o", "wide"), "NAME   ASN   IPV4   IPV6\n")
+    finally:
+        server.close()
+
+
 def test_get_prints_tables(korat):
     korat("apply", "-f", korat.file("a.yaml", policy("a", "{order: 3, selector: x == 'y'}")))
     ok(korat("get", "np"), "NAME   TIER\n")
     ok(korat("get", "np", "-n", "shop"), "NAME   TIER\na      default\n")
     ok(korat("get", "np", "-A"), "NAMESPACE   NAME   TIER\nshop        a      default\n")
-    wide = "NAME   TIER      ORDER   SELECTOR\na      default   3       x == 'y'\n"
+    wide = (
+        "NAME   TIER      ORDER   SELECTOR   PACKETS   BYTES\n"
+        "a      default   3       x == 'y'   -         -\n"
+    )
     ok(korat("get", "np", "a", "-n", "shop", "-o", "wide"), wide)
     custom = korat("get", "np", "-n", "shop", "-o", "custom-columns=ORDER,NAME")
     ok(custom, "ORDER   NAME\n3       a\n")

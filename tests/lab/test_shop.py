@@ -2,15 +2,21 @@
 
 import itertools
 import json
+import time
 from collections.abc import Iterator
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
 from korat.cli.question import ask
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.evaluate import verdict
+from korat.drivers.kernel.namespace import run_in
 from korat.drivers.store.client import Client
 from korat.drivers.store.open import open_store
+from korat.lab.state import LabPaths
 from lab_world import POLICIES, SHOP, Lab, lab
 
 pytestmark = pytest.mark.lab
@@ -74,6 +80,98 @@ def test_explain_prints_one_object(shop: Lab) -> None:
         assert not shop.talks("shop/web", "shop/db", 5432)
     finally:
         shop.run("delete", "-f", POLICIES)
+
+
+def counted(shop: Lab, kind: str, name: str, *words: str) -> int:
+    """An object's PACKETS."""
+    lines = shop.run("get", kind, *words, "-o", "wide").stdout.splitlines()
+    titles = lines[0].split()
+    [row] = [line.split() for line in lines if line.startswith(f"{name} ")]
+    assert titles[-2:] == ["PACKETS", "BYTES"]
+    return int(row[-2])
+
+
+def test_policies_count_connections_and_denials_are_logged_with_their_policy(shop: Lab) -> None:
+    """Of a connection that policy allows, its first packet is counted: one probe, one packet."""
+    shop.run("apply", "-f", POLICIES)
+    database = ("networkpolicy", "knp.default.db-for-the-backend", "-n", "shop")
+    metrics = ("globalnetworkpolicy", "metrics-for-monitoring")
+    try:
+        before = counted(shop, *database), counted(shop, *metrics), counted(shop, "tier", "default")
+        for sender in ("shop/cart", "shop/catalog"):
+            assert shop.talks(sender, "shop/db", 5432)
+        assert counted(shop, *database) == before[0] + 2
+        assert not shop.talks("shop/web", "shop/db", 5432)
+        assert counted(shop, *database) == before[0] + 2
+        assert counted(shop, "tier", "default") > before[2]
+        assert not shop.talks("shop/web", "shop/cart", 9100)
+        assert counted(shop, *metrics) > before[1]
+        by_default = denied(shop, "shop/web", "shop/db", 5432)
+        assert (by_default["tier"], by_default["rule"]) == ("default", "default")
+        by_rule = denied(shop, "shop/web", "shop/cart", 9100)
+        found = {name: by_rule[name] for name in ("tier", "kind", "name", "rule", "direction")}
+        assert found == {
+            "tier": "platform",
+            "kind": "GlobalNetworkPolicy",
+            "name": "metrics-for-monitoring",
+            "rule": "1",
+            "direction": "ingress",
+        }
+        assert by_rule["endpoint"].startswith("shop/")
+    finally:
+        shop.run("delete", "-f", POLICIES)
+
+
+def denied(shop: Lab, sender: str, receiver: str, port: int) -> dict[str, Any]:
+    """The last line of the deny log for this connection, from the receiver's node."""
+    receiving = shop.pod(receiver)
+    path = LabPaths(shop.name).log / f"{receiving['node']}.log"
+    wanted = {
+        "event": "denied",
+        "src": shop.pod(sender)["address"],
+        "dst": receiving["address"],
+        "dst_port": port,
+    }
+    for _ in range(100):
+        found = [json.loads(line) for line in path.read_text().splitlines() if "denied" in line]
+        matching = [each for each in found if wanted.items() <= each.items()]
+        if matching:
+            return matching[-1]
+        time.sleep(0.1)  # the kernel gathers packets for 100 ms before it tells of them
+    raise AssertionError(f"no line with {wanted}")
+
+
+def test_metrics_are_served_on_the_nodes_loopback_when_asked_for(shop: Lab) -> None:
+    shop.apply(FELIX)
+    try:
+        page = scraped(shop, "vm1")
+        assert 'felix_host{host="vm1"} 1.0' in page
+        assert 'korat_policy_rule_packets_total{action="Allow"' in page
+    finally:
+        shop.delete(FELIX)
+
+
+FELIX = """
+apiVersion: projectcalico.org/v3
+kind: FelixConfiguration
+metadata: {name: default}
+spec: {prometheusMetricsEnabled: true, prometheusMetricsPort: 19091}
+"""
+
+
+def scraped(shop: Lab, vm: str) -> str:
+    """The node's metrics page, read in its namespace."""
+
+    def read() -> str:
+        for _ in range(100):
+            try:
+                with urlopen("http://127.0.0.1:19091/metrics", timeout=5) as answer:
+                    return str(answer.read(), "utf-8")
+            except URLError:
+                time.sleep(0.1)  # the observer looks at settings twice a second
+        raise AssertionError("nobody serves metrics")
+
+    return run_in(shop.namespace(vm), read)
 
 
 def test_get_prints_calicos_lists(shop: Lab) -> None:

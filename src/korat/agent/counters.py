@@ -71,7 +71,16 @@ class Counting:
         self._read = read
         self._totals = Totals()
         self._lock = threading.Lock()
-        self._actions: tuple[Cluster, _Actions] | None = None
+
+    def refresh(self) -> Mapping[str, Count]:
+        """Take in what the kernel has counted by now; every counter's sum by its name.
+
+        Raises:
+            Unavailable: the kernel did not say.
+        """
+        with self._lock:
+            enforced = self._enforced()
+            return self._totals.add(self._read(), enforced.ruleset.counters) if enforced else {}
 
     def tallies(self) -> list[Tally]:
         """All sums of this moment, in a stable order; none before the first policy is in force.
@@ -79,20 +88,14 @@ class Counting:
         Raises:
             Unavailable: the kernel did not say.
         """
-        with self._lock:
-            enforced = self._enforced()
-            if enforced is None:
-                return []
-            refs = enforced.ruleset.counters
-            sums = self._totals.add(self._read(), refs)
-            actions = self._actions_of(enforced.cluster)
-            named = sorted((ref.text, ref, sums[name]) for name, ref in refs.items())
-            return [_tally(ref, count, actions) for _, ref, count in named]
-
-    def _actions_of(self, cluster: Cluster) -> "_Actions":
-        if self._actions is None or self._actions[0] is not cluster:
-            self._actions = cluster, _Actions(cluster)
-        return self._actions[1]
+        enforced = self._enforced()
+        if enforced is None:
+            return []
+        sums = self.refresh()
+        actions = _Actions(enforced.cluster)
+        refs = enforced.ruleset.counters
+        known = [(ref.text, ref, sums[name]) for name, ref in refs.items() if name in sums]
+        return [_tally(ref, count, actions) for _, ref, count in sorted(known)]
 
 
 def _tally(ref: RuleRef, count: Count, actions: "_Actions") -> Tally:

@@ -88,18 +88,20 @@ class Observer:
         felix = enforced.felix
         self._metrics.move(place_of(felix))
         self._listen(felix.deny_log_group if felix.deny_log else None)
-        self._counting.tallies()
+        self._counting.refresh()
 
     def _listen(self, group: int | None) -> None:
         """Listen to this group and no other."""
         if self._denials is not None and self._denials[0] != group:
             self._denials[1].close()
             self._denials = None
+            log.info("the deny log ends")
         if group is None or self._denials is not None:
             return
         try:
             self._denials = group, Denials(group, self._owner, self._endpoint)
             self._failure = ""
+            log.info("the deny log begins", group=group)
         except KoratError as error:
             if str(error) != self._failure:
                 log.warning("no deny log", error=str(error))

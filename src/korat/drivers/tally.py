@@ -14,6 +14,8 @@ from pathlib import Path
 import msgspec
 from typing_extensions import override
 
+from korat.core.errors import KoratError
+
 _NAME = "counters.sock"
 _WAIT_S = 5.0
 _READ_BYTES = 1 << 20
@@ -49,7 +51,7 @@ class TallyServer:
         class Handler(socketserver.StreamRequestHandler):
             @override
             def handle(self) -> None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, KoratError):
                     self.wfile.write(msgspec.json.encode(list(tallies())))
 
         self._server = socketserver.ThreadingUnixStreamServer(str(self._path), Handler)

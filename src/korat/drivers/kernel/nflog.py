@@ -50,8 +50,8 @@ class Logged(NamedTuple):
 class Nflog:
     """A listener to one group in the calling thread's network namespace."""
 
-    def __init__(self, group: int) -> None:
-        """Listens from now on.
+    def __init__(self, group: int, queue_bytes: int = _QUEUE_BYTES) -> None:
+        """Listens from now on; what does not fit into the queue is lost.
 
         Raises:
             Conflict: somebody else listens to this group.
@@ -59,8 +59,8 @@ class Nflog:
         """
         self.lost = 0
         self._group = group
-        self._next: int | None = None
-        self._socket = open_socket(_QUEUE_BYTES)
+        self._next = 0
+        self._socket = open_socket(queue_bytes)
         try:
             self._configure(attribute(_CFG_CMD, bytes([_BIND])))
             self._configure(
@@ -85,23 +85,22 @@ class Nflog:
 
         ``lost`` grows by what the kernel could not send.
         """
-        if not select.select([self._socket], [], [], timeout_s)[0]:
-            return []
-        data = received(self._socket)
-        found = []
-        for each in messages(data or b""):
-            if each.kind == _PACKET:
-                parts = dict(attributes(each.body[GENERIC.size :]))
-                self._heed(int.from_bytes(parts.get(_SEQ, b"")))
-                prefix = parts.get(_PREFIX, b"").rstrip(b"\0").decode(errors="replace")
-                found.append(Logged(prefix, parts.get(_PAYLOAD, b"")))
-        return found
+        while select.select([self._socket], [], [], timeout_s)[0]:
+            data = received(self._socket)
+            if data is not None:
+                packets = (each for each in messages(data) if each.kind == _PACKET)
+                return [self._logged(each.body) for each in packets]
+            timeout_s = 0  # The queue was full; what it holds comes after this was said.
+        return []
 
-    def _heed(self, number: int) -> None:
-        """Count the gap before this packet's number."""
-        if self._next is not None:
+    def _logged(self, body: bytes) -> Logged:
+        parts = dict(attributes(body[GENERIC.size :]))
+        if _SEQ in parts:
+            number = int.from_bytes(parts[_SEQ])
             self.lost += (number - self._next) % _SEQ_SIZE
-        self._next = (number + 1) % _SEQ_SIZE
+            self._next = (number + 1) % _SEQ_SIZE
+        prefix = parts.get(_PREFIX, b"").rstrip(b"\0").decode(errors="replace")
+        return Logged(prefix, parts.get(_PAYLOAD, b""))
 
     def _configure(self, options: bytes) -> None:
         head = GENERIC.pack(socket.AF_UNSPEC, 0, self._group)

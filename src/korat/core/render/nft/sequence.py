@@ -157,9 +157,8 @@ class _Writer:
             if isinstance(step, Trial):
                 yield rule(jump(self._trial(step, family)))
                 continue
-            end = self._end(step, after)
             for way in self._ways(step.rule, family):
-                yield Rule((*way, *end))
+                yield Rule((*way, *self._end(step, after)))
         if stage.end is not None:
             yield rule(goto(self._outcome(Outcome(Action.DENY, stage.end))))
         elif stage.passing is not None:
