@@ -57,10 +57,98 @@ _POLICY = {
 }
 _ADDRESS = st.builds(lambda n: f"10.0.{n >> 8}.{n & 255}/32", st.integers(0, 65535))
 
+_STAGED = st.sampled_from(["Set", "Learn", "Ignore"])
+_DELETED = st.fixed_dictionaries({"stagedAction": st.just("Delete")})
+
+_LABEL_SELECTOR = some(
+    matchLabels=LABELS,
+    matchExpressions=st.lists(
+        st.fixed_dictionaries({"key": LABEL, "operator": st.sampled_from(["Exists"])})
+        | st.fixed_dictionaries(
+            {
+                "key": LABEL,
+                "operator": st.sampled_from(["In", "NotIn"]),
+                "values": st.lists(LABEL, min_size=1, max_size=2),
+            }
+        ),
+        max_size=2,
+    ),
+)
+_BLOCK = st.fixed_dictionaries({"cidr": CIDR})
+_KUBE_PEER = (
+    st.fixed_dictionaries({"podSelector": _LABEL_SELECTOR})
+    | st.fixed_dictionaries({"namespaceSelector": _LABEL_SELECTOR})
+    | st.fixed_dictionaries({"ipBlock": _BLOCK})
+)
+_KUBE_PORT = some(protocol=st.sampled_from(["TCP", "UDP", "SCTP"]), port=st.integers(1, 65535))
+
+
+def _kube_rules(side):
+    parts = {side: st.lists(_KUBE_PEER, max_size=2), "ports": st.lists(_KUBE_PORT, max_size=2)}
+    return st.lists(some(**parts), max_size=2)
+
+
+_PODS = st.fixed_dictionaries(
+    {"podSelector": _LABEL_SELECTOR}, optional={"namespaceSelector": _LABEL_SELECTOR}
+)
+_ENTITY = st.fixed_dictionaries({"namespaces": _LABEL_SELECTOR}) | st.fixed_dictionaries(
+    {"pods": _PODS}
+)
+_NETWORKS = st.fixed_dictionaries({"networks": st.lists(CIDR, min_size=1, max_size=2, unique=True)})
+_CLUSTER_PORT = st.fixed_dictionaries({"number": st.integers(1, 65535)}) | st.fixed_dictionaries(
+    {"range": st.just({"start": 80, "end": 90})}
+)
+_CLUSTER_PROTOCOL = st.builds(
+    lambda name, port: {name: {"destinationPort": port}},
+    st.sampled_from(["tcp", "udp", "sctp"]),
+    _CLUSTER_PORT,
+) | st.just({"destinationNamedPort": "http"})
+
+
+def _cluster_rules(side, peer):
+    return st.lists(
+        st.fixed_dictionaries(
+            {
+                "action": st.sampled_from(["Accept", "Deny", "Pass"]),
+                side: st.lists(peer, min_size=1, max_size=2),
+            },
+            optional={
+                "name": st.text("abc ", max_size=5),
+                "protocols": st.lists(_CLUSTER_PROTOCOL, min_size=1, max_size=2),
+            },
+        ),
+        max_size=2,
+    )
+
+
 SPECS = {
     "NetworkPolicy": some(**_POLICY),
     "GlobalNetworkPolicy": some(
         **_POLICY, namespaceSelector=SELECTOR, applyOnForward=st.booleans()
+    ),
+    "StagedNetworkPolicy": some(**_POLICY, stagedAction=_STAGED) | _DELETED,
+    "StagedGlobalNetworkPolicy": some(
+        **_POLICY, namespaceSelector=SELECTOR, stagedAction=_STAGED, applyOnForward=st.booleans()
+    )
+    | _DELETED,
+    "StagedKubernetesNetworkPolicy": some(
+        podSelector=_LABEL_SELECTOR,
+        ingress=_kube_rules("from"),
+        egress=_kube_rules("to"),
+        policyTypes=st.lists(st.sampled_from(["Ingress", "Egress"]), unique=True),
+        stagedAction=_STAGED,
+    )
+    | _DELETED,
+    "ClusterNetworkPolicy": st.fixed_dictionaries(
+        {
+            "tier": st.sampled_from(["Admin", "Baseline"]),
+            "priority": st.integers(0, 1000),
+            "subject": _ENTITY,
+        },
+        optional={
+            "ingress": _cluster_rules("from", _ENTITY),
+            "egress": _cluster_rules("to", _ENTITY | _NETWORKS),
+        },
     ),
     "Tier": some(order=ORDER, defaultAction=st.sampled_from(["Deny", "Pass"])),
     "Profile": some(ingress=RULES, egress=RULES, labelsToApply=LABELS),

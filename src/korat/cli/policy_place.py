@@ -13,6 +13,7 @@ from korat.core.model.key import Key
 from korat.core.model.kubernetes.manifest import decode_any
 from korat.core.model.resource import Resource
 from korat.core.policy.outcome import Reason, RuleRef
+from korat.core.policy.written import stored_key, written_policy
 
 _CALICO = "projectcalico.org/"
 
@@ -34,12 +35,12 @@ class Places:
             return self._line(Key("Tier", "", ref.tier), "spec.defaultAction")
         if ref.policy is None or ref.index is None:
             return ""
-        source = self._sources.get(ref.policy)
+        source = self._sources.get(stored_key(ref.policy))
         return source.line(_field(source, ref.direction.value, ref.index)) if source else ""
 
     def object(self, key: Key) -> str:
         """``FILE:LINE`` where an object begins; empty where no file holds it."""
-        return self._line(key, "")
+        return self._line(stored_key(key), "")
 
     def _line(self, key: Key, field: str) -> str:
         source = self._sources.get(key)
@@ -51,7 +52,8 @@ def _field(source: Source, direction: str, index: int) -> str:
     raw: Any = source.raw
     if not isinstance(raw, Mapping):
         return ""
-    if str(raw.get("apiVersion", _CALICO)).startswith(_CALICO):
+    calicos = str(raw.get("apiVersion", _CALICO)).startswith(_CALICO)
+    if calicos and raw.get("kind") != "StagedKubernetesNetworkPolicy":
         return f"spec.{direction}[{index}]"
     spec: Any = raw.get("spec") or {}
     for at, rule in enumerate(spec.get(direction) or []):
@@ -63,5 +65,6 @@ def _field(source: Source, direction: str, index: int) -> str:
 
 
 def _count(resources: Iterable[Resource], direction: str) -> int:
-    """How many rules of a direction there are in some policies."""
-    return sum(len(getattr(getattr(r, "spec", None), direction, ())) for r in resources)
+    """How many of Calico's rules of a direction there are in some policies."""
+    policies = [written.policy for r in resources if (written := written_policy(r)) is not None]
+    return sum(len(p.spec.ingress if direction == "ingress" else p.spec.egress) for p in policies)

@@ -17,6 +17,7 @@ from korat.core.model.kubernetes.policy import PREFIX
 from korat.core.model.policy import Tier as TierResource
 from korat.core.policy.entity import Policy, Tier
 from korat.core.policy.outcome import Direction
+from korat.core.policy.written import stored_key, written_policy
 
 #: What a policy's kind ends with; staged kinds begin with it.
 _POLICY, STAGED = "NetworkPolicy", "Staged"
@@ -124,10 +125,10 @@ def governed(snapshot: Snapshot, word: str) -> dict[str, Any]:
         KoratError: there is no such policy, or several.
     """
     key = policy_named(snapshot, word)
-    found = next(((t, p) for t, p in _policies(snapshot) if p.key == key), None)
+    found = next(((t, p) for t, p in _policies(snapshot) if stored_key(p.key) == key), None)
     if found is None:
         problems = [p.rule for p in snapshot.cluster.problems if p.where == str(key)]
-        why = problems[0] if problems else "is for hosts: it is not tracked, or comes before DNAT"
+        why = problems[0] if problems else _no_workloads(snapshot, key)
         raise NotFound(f"{key} selects no pod: it {why}")
     tier, policy = found
     return {
@@ -148,6 +149,13 @@ def governed(snapshot: Snapshot, word: str) -> dict[str, Any]:
             for direction in Direction
         },
     }
+
+
+def _no_workloads(snapshot: Snapshot, key: Key) -> str:
+    """Why a policy that can be read governs no workload at all."""
+    if written_policy(snapshot.objects.by_key[key]) is None:
+        return "stages the deletion of the policy of this name"
+    return "is for hosts: it is not tracked, or comes before DNAT"
 
 
 def policy_named(snapshot: Snapshot, word: str) -> Key:

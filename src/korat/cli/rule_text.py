@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from korat.core.model.key import Key
 from korat.core.model.kubernetes.policy import ORCHESTRATED
-from korat.core.model.policy import EntityRule, GlobalNetworkPolicy, NetworkPolicy, Profile, Rule
+from korat.core.model.policy import EntityRule, Profile, Rule
 from korat.core.policy.outcome import Direction
+from korat.core.policy.written import stored_key, written_policy
 from korat.drivers.store.client import Objects
 
 
@@ -64,9 +65,10 @@ def _numbers(entity: EntityRule) -> Iterator[str]:
 
 
 def rules_of(objects: Objects, key: Key, direction: Direction) -> tuple[Rule, ...]:
-    """The rules as their author wrote them."""
-    resource = objects.by_key.get(key)
-    if not isinstance(resource, NetworkPolicy | GlobalNetworkPolicy | Profile):
+    """The rules as their author wrote them, Kubernetes' rules in Calico's words."""
+    resource = objects.by_key.get(stored_key(key))
+    written = written_policy(resource) if resource is not None else None
+    policy = resource if isinstance(resource, Profile) else written and written.policy
+    if policy is None:
         return ()
-    spec = resource.spec
-    return spec.ingress if direction is Direction.INGRESS else spec.egress
+    return policy.spec.ingress if direction is Direction.INGRESS else policy.spec.egress

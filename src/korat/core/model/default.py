@@ -22,10 +22,18 @@ from korat.core.model.policy import (
     Tier,
 )
 from korat.core.model.resource import Resource
+from korat.core.model.staged import (
+    DELETE,
+    SET,
+    StagedGlobalNetworkPolicy,
+    StagedKubernetesNetworkPolicy,
+    StagedNetworkPolicy,
+)
 from korat.core.net.address import Family, Prefix
 from korat.core.net.port import canonical_protocol
 
-P = TypeVar("P", NetworkPolicy, GlobalNetworkPolicy)
+P = TypeVar("P", NetworkPolicy, GlobalNetworkPolicy, StagedNetworkPolicy, StagedGlobalNetworkPolicy)
+Q = TypeVar("Q", StagedNetworkPolicy, StagedGlobalNetworkPolicy)
 R = TypeVar("R", bound=Resource)
 
 #: The order of a tier that has none.
@@ -37,23 +45,35 @@ BLOCK_SIZE = {Family.V4: 26, Family.V6: 122}
 def apply(resource: Resource) -> Resource:
     """The object as Calico would store it."""
     match resource:
-        case NetworkPolicy():
-            filled: Resource = _policy(resource)
-        case GlobalNetworkPolicy():
-            filled = _policy(resource)
         case Tier():
-            filled = _tier(resource)
+            return _tier(resource)
         case Profile():
-            filled = _profile(resource)
+            return _profile(resource)
         case IPPool():
-            filled = _pool(resource)
+            return _pool(resource)
         case WorkloadEndpoint():
-            filled = _endpoint(resource)
+            return _endpoint(resource)
         case Node():
-            filled = _node(resource)
+            return _node(resource)
         case _:
-            filled = resource
-    return filled
+            return _any_policy(resource)
+
+
+def _any_policy(resource: Resource) -> Resource:
+    match resource:
+        case NetworkPolicy():
+            return _policy(resource)
+        case GlobalNetworkPolicy():
+            return _policy(resource)
+        case StagedNetworkPolicy():
+            return _staged(_policy(resource))
+        case StagedGlobalNetworkPolicy():
+            return _staged(_policy(resource))
+        case StagedKubernetesNetworkPolicy():
+            action = resource.spec.staged_action or SET
+            return replace(resource, spec=replace(resource.spec, staged_action=action))
+        case _:
+            return resource
 
 
 def types_of(ingress: bool, egress: bool) -> tuple[str, ...]:  # noqa: FBT001 - two like facts
@@ -74,6 +94,13 @@ def _policy(policy: P) -> P:
         types=policy.spec.types or types_of(bool(policy.spec.ingress), bool(policy.spec.egress)),
     )
     return replace(_with_labels(policy, {label.TIER: tier}), spec=spec)
+
+
+def _staged(policy: Q) -> Q:
+    """Staged policies are staged to be set, and one that stages a deletion governs nothing."""
+    action = policy.spec.staged_action or SET
+    types = () if action == DELETE else policy.spec.types
+    return replace(policy, spec=replace(policy.spec, staged_action=action, types=types))
 
 
 def _tier(tier: Tier) -> Tier:

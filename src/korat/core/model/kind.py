@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar
 
+from korat.core.model.cluster_policy import ClusterNetworkPolicy
 from korat.core.model.config import ClusterInformation, FelixConfiguration, IPPool
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, Node, WorkloadEndpoint
+from korat.core.model.kubernetes_policy import LabelSelector
 from korat.core.model.pod import Pod
 from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from korat.core.model.resource import Resource
 from korat.core.model.service import EndpointSlice, Service
+from korat.core.model.staged import (
+    StagedGlobalNetworkPolicy,
+    StagedKubernetesNetworkPolicy,
+    StagedNetworkPolicy,
+)
 
 R = TypeVar("R", bound=Resource)
 
@@ -69,6 +76,15 @@ def _nets(nets: tuple[str, ...]) -> str:
     return text if len(text) <= _NETS_WIDTH else f"{text[: _NETS_WIDTH - 3]}..."
 
 
+def _label_selector(selector: LabelSelector) -> str:
+    """A selector of Kubernetes' in kubectl's words."""
+    terms = [_pairs(selector.match_labels)] if selector.match_labels else []
+    for term in selector.match_expressions:
+        values = f" ({','.join(term.values)})" if term.values else ""
+        terms.append(f"{term.key} {term.operator}{values}")
+    return ",".join(terms) or "<all>"
+
+
 def _container_ports(pod: Pod) -> str:
     ports = (port for container in pod.spec.containers for port in container.ports)
     return ",".join(f"{port.container_port}/{port.protocol}" for port in ports)
@@ -101,6 +117,29 @@ _GLOBAL_POLICY_WIDE = (
     *_GLOBAL_POLICY,
     _column("ORDER", GlobalNetworkPolicy, lambda p: p.spec.order),
     _column("SELECTOR", GlobalNetworkPolicy, lambda p: p.spec.selector),
+)
+_STAGED = (_NAME, _column("TIER", StagedNetworkPolicy, lambda p: p.spec.tier))
+_STAGED_WIDE = (
+    *_STAGED,
+    _column("ORDER", StagedNetworkPolicy, lambda p: p.spec.order),
+    _column("SELECTOR", StagedNetworkPolicy, lambda p: p.spec.selector),
+)
+_STAGED_GLOBAL = (_NAME, _column("TIER", StagedGlobalNetworkPolicy, lambda p: p.spec.tier))
+_STAGED_GLOBAL_WIDE = (
+    *_STAGED_GLOBAL,
+    _column("ORDER", StagedGlobalNetworkPolicy, lambda p: p.spec.order),
+    _column("SELECTOR", StagedGlobalNetworkPolicy, lambda p: p.spec.selector),
+)
+_STAGED_KUBERNETES_WIDE = (
+    _NAME,
+    _column(
+        "PODSELECTOR", StagedKubernetesNetworkPolicy, lambda p: _label_selector(p.spec.pod_selector)
+    ),
+)
+_CLUSTER_POLICY = (
+    _NAME,
+    _column("TIER", ClusterNetworkPolicy, lambda p: p.spec.tier),
+    _column("PRIORITY", ClusterNetworkPolicy, lambda p: p.spec.priority),
 )
 _TIER = (_NAME, _column("ORDER", Tier, lambda t: t.spec.order))
 _PROFILE_WIDE = (
@@ -189,7 +228,16 @@ def _kind(
     return Kind(struct.__name__, plural, namespaced, struct, words, columns, wide)
 
 
-_NAMESPACED = {NetworkPolicy, NetworkSet, WorkloadEndpoint, Pod, Service, EndpointSlice}
+_NAMESPACED = {
+    EndpointSlice,
+    NetworkPolicy,
+    NetworkSet,
+    Pod,
+    Service,
+    StagedKubernetesNetworkPolicy,
+    StagedNetworkPolicy,
+    WorkloadEndpoint,
+}
 _ALL = (
     _kind(NetworkPolicy, "networkpolicies", "policy np policies pol pols", _POLICY, _POLICY_WIDE),
     _kind(
@@ -198,6 +246,30 @@ _ALL = (
         "gnp gnps",
         _GLOBAL_POLICY,
         _GLOBAL_POLICY_WIDE,
+    ),
+    _kind(
+        StagedNetworkPolicy,
+        "stagednetworkpolicies",
+        "stagedpolicy snp stagedpolicies spol spols",
+        _STAGED,
+        _STAGED_WIDE,
+    ),
+    _kind(
+        StagedGlobalNetworkPolicy,
+        "stagedglobalnetworkpolicies",
+        "sgnp sgnps",
+        _STAGED_GLOBAL,
+        _STAGED_GLOBAL_WIDE,
+    ),
+    _kind(
+        StagedKubernetesNetworkPolicy,
+        "stagedkubernetesnetworkpolicies",
+        "stagedkubernetespolicy sknp stagedkubernetespolicies skpol skpols",
+        (_NAME,),
+        _STAGED_KUBERNETES_WIDE,
+    ),
+    _kind(
+        ClusterNetworkPolicy, "clusternetworkpolicies", "cnp cnps", _CLUSTER_POLICY, _CLUSTER_POLICY
     ),
     _kind(Tier, "tiers", "", _TIER, _TIER),
     _kind(Profile, "profiles", "pro pros", (_NAME,), _PROFILE_WIDE),

@@ -15,7 +15,6 @@ from typing import TypeVar
 from korat.core.errors import Problem
 from korat.core.model.builtin import DEFAULT_ALLOW
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
-from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy
 from korat.core.model.policy import Profile as ProfileResource
 from korat.core.model.policy import Tier as TierResource
 from korat.core.model.resource import Resource
@@ -31,6 +30,7 @@ from korat.core.policy.read import (
     slice_of,
 )
 from korat.core.policy.scope import ServiceName
+from korat.core.policy.written import written_policy
 
 R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Cluster:
         lent = {profile.metadata.name: profile.spec.labels_to_apply for profile in stored}
         profiles = _read([DEFAULT_ALLOW, *stored], profile_of, problems)
         workloads = _read(_of(WorkloadEndpoint, every), lambda r: endpoint_of(r, lent), problems)
-        policies = _read(_policies(every), policy_of, problems)
+        policies = _policies(every, problems)
         return cls(
             endpoints=tuple(workloads),
             sets=tuple(_read(_sets(every), lambda r: set_of(r, lent), problems)),
@@ -75,14 +75,21 @@ class Cluster:
 
 
 def _of(kind: type[R], resources: Sequence[Resource]) -> list[R]:
-    # The exact class: a staged kind may derive from the enforced one, and must not be enforced.
-    return [resource for resource in resources if type(resource) is kind]
+    return [resource for resource in resources if isinstance(resource, kind)]
 
 
-def _policies(resources: Sequence[Resource]) -> list[NetworkPolicy | GlobalNetworkPolicy]:
-    named, everywhere = _of(NetworkPolicy, resources), _of(GlobalNetworkPolicy, resources)
-    written: list[NetworkPolicy | GlobalNetworkPolicy] = [*named, *everywhere]
-    return [policy for policy in written if governs_workloads(policy)]
+def _policies(resources: Iterable[Resource], problems: list[Problem]) -> list[Policy]:
+    """The policies of every kind; rules that mean something else than they say are problems too."""
+
+    def read(resource: Resource) -> Policy | None:
+        written = written_policy(resource)
+        if written is None or not governs_workloads(written.policy):
+            return None
+        policy = policy_of(written)
+        problems.extend(written.problems)
+        return policy
+
+    return [policy for policy in _read(resources, read, problems) if policy is not None]
 
 
 def _sets(resources: Sequence[Resource]) -> list[NetworkSet | GlobalNetworkSet]:

@@ -42,6 +42,7 @@ from korat.core.policy.entity import (
 from korat.core.policy.outcome import Direction
 from korat.core.policy.rule import normal_rule
 from korat.core.policy.scope import ServiceName, entity_scope, policy_selector
+from korat.core.policy.written import Written
 
 ProfileLabels = Mapping[str, Mapping[str, str]]
 
@@ -70,7 +71,9 @@ def endpoint_of(resource: WorkloadEndpoint, lent: ProfileLabels) -> Endpoint:
         interface=spec.interface_name,
         addresses=tuple(sorted({Addr.parse_interface(text) for text in spec.ip_networks})),
         labels=_inherited(own, spec.profiles, lent),
-        ports=tuple(NamedPort(p.name, protocol_number(p.protocol), p.port) for p in spec.ports),
+        ports=tuple(
+            NamedPort(p.name, protocol_number(p.protocol), p.port) for p in spec.ports if p.name
+        ),
         profiles=spec.profiles,
         spoof_allowed=tuple(Prefix.parse(text) for text in spec.allow_spoofed_source_prefixes),
     )
@@ -109,17 +112,18 @@ def slice_of(resource: EndpointSlice) -> Slice:
     return Slice(resource.key, service, tuple(addresses), tuple(sorted(ports)))
 
 
-def policy_of(resource: NetworkPolicy | GlobalNetworkPolicy) -> Policy:
-    """A policy of either kind."""
-    spec, namespace = resource.spec, resource.metadata.namespace
+def policy_of(written: Written) -> Policy:
+    """A policy of any kind."""
+    spec, namespace = written.policy.spec, written.policy.metadata.namespace
     return Policy(
-        key=resource.key,
+        key=written.key,
         tier=spec.tier or DEFAULT_TIER,
         order=math.inf if spec.order is None else spec.order,
         selector=policy_selector(spec, namespace),
         directions=_directions(spec.types),
         ingress=_rules(spec.ingress, namespace),
         egress=_rules(spec.egress, namespace),
+        staged=written.staged,
     )
 
 

@@ -2,13 +2,23 @@
 
 import pytest
 
+from korat.core.model.cluster_policy import ClusterNetworkPolicy, ClusterPolicySpec
 from korat.core.model.config import IPPool, IPPoolSpec
 from korat.core.model.endpoint import NetworkSet, NetworkSetSpec, Node, WorkloadEndpoint
 from korat.core.model.endpoint import WorkloadEndpointSpec as EndpointSpec
 from korat.core.model.kind import KINDS, kind_of
+from korat.core.model.kubernetes_policy import LabelSelector, Requirement
 from korat.core.model.pod import Container, ContainerPort, Pod, PodSpec
 from korat.core.model.policy import NetworkPolicy, PolicySpec, Profile, ProfileSpec
 from korat.core.model.resource import Metadata
+from korat.core.model.staged import (
+    StagedGlobalNetworkPolicy,
+    StagedGlobalPolicySpec,
+    StagedKubePolicySpec,
+    StagedKubernetesNetworkPolicy,
+    StagedNetworkPolicy,
+    StagedPolicySpec,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +38,12 @@ from korat.core.model.resource import Metadata
         ("felixconfig", "FelixConfiguration"),
         ("clusterinfo", "ClusterInformation"),
         ("po", "Pod"),
+        ("snp", "StagedNetworkPolicy"),
+        ("spols", "StagedNetworkPolicy"),
+        ("sgnps", "StagedGlobalNetworkPolicy"),
+        ("sknp", "StagedKubernetesNetworkPolicy"),
+        ("skpol", "StagedKubernetesNetworkPolicy"),
+        ("cnp", "ClusterNetworkPolicy"),
     ],
 )
 def test_aliases(word, name):
@@ -72,6 +88,37 @@ META = Metadata(name="x", namespace="n")
                 "PROFILES": "",
                 "NATS": "",
             },
+        ),
+        (
+            StagedNetworkPolicy(metadata=META, spec=StagedPolicySpec(tier="t", selector="all()")),
+            {"NAME": "x", "TIER": "t", "ORDER": "", "SELECTOR": "all()"},
+        ),
+        (
+            StagedGlobalNetworkPolicy(metadata=META, spec=StagedGlobalPolicySpec(order=1.5)),
+            {"NAME": "x", "TIER": "default", "ORDER": "1.5", "SELECTOR": ""},
+        ),
+        (
+            StagedKubernetesNetworkPolicy(metadata=META),
+            {"NAME": "x", "PODSELECTOR": "<all>"},
+        ),
+        (
+            StagedKubernetesNetworkPolicy(
+                metadata=META,
+                spec=StagedKubePolicySpec(
+                    pod_selector=LabelSelector(
+                        match_labels={"b": "2", "a": "1"},
+                        match_expressions=(
+                            Requirement(key="k", operator="In", values=("x", "y")),
+                            Requirement(key="l", operator="Exists"),
+                        ),
+                    )
+                ),
+            ),
+            {"NAME": "x", "PODSELECTOR": "a=1,b=2,k In (x,y),l Exists"},
+        ),
+        (
+            ClusterNetworkPolicy(metadata=META, spec=ClusterPolicySpec(tier="Admin", priority=0)),
+            {"NAME": "x", "TIER": "Admin", "PRIORITY": "0"},
         ),
         (Node(metadata=META), {"NAME": "x", "ASN": "", "IPV4": "", "IPV6": ""}),
         (

@@ -100,6 +100,14 @@ def test_a_tier_with_policies_may_not_go():
     assert "still has 5 policies (GlobalNetworkPolicy p0" in problem.rule
 
 
+@pytest.mark.parametrize("kind", ["StagedNetworkPolicy", "StagedGlobalNetworkPolicy"])
+def test_staged_policies_need_their_tier_and_keep_it(kind):
+    tier, staged = make("Tier", "security"), make(kind, spec={"tier": "security"})
+    assert fields(against(staged, [])) == ["spec.tier"]
+    assert against(staged, [tier]) == []
+    assert f"still has 1 policies ({staged.title})" in deletable(tier, [staged])[0].rule
+
+
 def test_a_namespace_with_pods_may_not_go():
     inside = [Pod(metadata=Metadata(name=f"p{i}", namespace="shop")) for i in range(5)]
     elsewhere = Pod(metadata=Metadata(name="p", namespace="bar"))

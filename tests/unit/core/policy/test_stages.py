@@ -4,7 +4,6 @@ import pytest
 
 from korat.core.model.config import IPPool
 from korat.core.model.endpoint import Node
-from korat.core.model.policy import NetworkPolicy
 from korat.core.model.resource import Metadata
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.outcome import Action, Direction
@@ -173,16 +172,6 @@ def test_profile(profiles, expected):
 
 def test_the_built_in_profile_needs_no_object():
     resources = [pod("web", "10.0.0.1", profiles=["projectcalico-default-allow"])]
-    outcome = judged(resources, Direction.INGRESS, packet("192.0.2.1", "10.0.0.1"))
-    assert outcome.action is Action.ALLOW
-
-
-def test_a_staged_kind_that_derives_from_an_enforced_one_is_not_enforced():
-    class Staged(NetworkPolicy, frozen=True):
-        kind: str = "StagedNetworkPolicy"
-
-    staged = Staged(metadata=Metadata(name="p", namespace="red"))
-    resources = [open_namespace("red"), WEB, staged]
     outcome = judged(resources, Direction.INGRESS, packet("192.0.2.1", "10.0.0.1"))
     assert outcome.action is Action.ALLOW
 

@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from korat.core.errors import Invalid, Problem
+from korat.core.model.cluster_policy import API_VERSION as CLUSTER_POLICY_VERSION
 from korat.core.model.decode import examine, examine_part, nearest, others, title
 from korat.core.model.default import apply
 from korat.core.model.key import DEFAULT_NAMESPACE
-from korat.core.model.kubernetes.fault import policy_faults
-from korat.core.model.kubernetes.policy import PREFIX, KubePolicy, to_calico
+from korat.core.model.kubernetes.policy import PREFIX, to_calico
 from korat.core.model.kubernetes.profile import account_profile, namespace_profile
+from korat.core.model.kubernetes_policy import KubePolicy
 from korat.core.model.policy import NetworkPolicy
 from korat.core.model.resource import Metadata, Open, Resource
 from korat.core.model.validate import validate
 from korat.core.model.validate.faults import Faults
+from korat.core.model.validate.kubernetes_policy import policy_faults
 from korat.core.model.validate.name import metadata
 
 _CALICO = "projectcalico.org/"
@@ -126,7 +128,7 @@ def _convert(raw: Mapping[str, object], where: str) -> list[Resource]:
             return [_namespace(raw, place)]
         case ("ServiceAccount", "v1"):
             return [_account(raw, place)]
-        case ("Pod" | "Service", "v1") | ("EndpointSlice", "discovery.k8s.io/v1"):
+        case _ if _STORED.get(str(kind)) == version:
             return [_stored(raw, where)]
         case ("NetworkPolicy", "networking.k8s.io/v1"):
             return [_policy(raw, place)]
@@ -135,13 +137,20 @@ def _convert(raw: Mapping[str, object], where: str) -> list[Resource]:
 
 
 #: Kubernetes' kinds that are stored as they are.
-_STORED = {"Pod": "v1", "Service": "v1", "EndpointSlice": "discovery.k8s.io/v1"}
+_STORED = {
+    "Pod": "v1",
+    "Service": "v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "ClusterNetworkPolicy": CLUSTER_POLICY_VERSION,
+}
 _SUPPORTED = {
     "Namespace": "v1",
     "ServiceAccount": "v1",
     **_STORED,
     "NetworkPolicy": "networking.k8s.io/v1",
 }
+#: What was before ClusterNetworkPolicy, and the tier of each in it.
+_GONE = {"AdminNetworkPolicy": "Admin", "BaselineAdminNetworkPolicy": "Baseline"}
 
 
 def _unsupported(kind: object, version: object, place: str) -> Problem:
@@ -153,6 +162,9 @@ def _unsupported(kind: object, version: object, place: str) -> Problem:
     if kind in _SUPPORTED:
         rule = f"must be {_SUPPORTED[kind]} for a {kind}"
         return Problem(place, "apiVersion", version or "", rule)
+    if kind in _GONE:
+        rule = f"is gone from Kubernetes; write a {CLUSTER_POLICY_VERSION} ClusterNetworkPolicy"
+        return Problem(place, "kind", kind, f"{rule} of tier {_GONE[kind]}")
     hint = nearest(kind, _SUPPORTED)
     meant = f", did you mean {hint}?" if hint else ""
     rule = f"is not used for networking{meant}; supported are {supported}, projectcalico.org/v3"

@@ -1,16 +1,29 @@
 """networking.k8s.io/v1 NetworkPolicy as a Calico NetworkPolicy of tier default, order 1000.
 
 The API server's defaults are applied first (protocol TCP, policyTypes), since manifests come
-here without having been through it.
+here without having been through it. A rule that cannot be converted is left out, as Calico leaves
+it out: the policy then allows less than it says, never more.
 Source: libcalico-go/lib/backend/k8s/conversion (K8sNetworkPolicyToCalico), and the name that
 kube-controllers gives the copy in etcd.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
+from korat.core.errors import Problem
+from korat.core.model import number
 from korat.core.model.key import DEFAULT_NAMESPACE
+from korat.core.model.kubernetes_policy import (
+    EgressRule,
+    IngressRule,
+    KubePolicy,
+    KubePolicySpec,
+    LabelSelector,
+    Peer,
+    PolicyPort,
+)
 from korat.core.model.label import KUBERNETES, ORCHESTRATOR
 from korat.core.model.policy import (
     DEFAULT_TIER,
@@ -20,8 +33,11 @@ from korat.core.model.policy import (
     Port,
     Rule,
 )
-from korat.core.model.resource import Frozen, Metadata, Resource, written
+from korat.core.model.resource import Metadata
 from korat.core.net.address import Prefix
+from korat.core.selector import parse
+
+W = TypeVar("W")
 
 #: What stands before the name of a policy that came from Kubernetes.
 PREFIX = "knp.default."
@@ -31,83 +47,11 @@ _ORDER = 1000
 ORCHESTRATED = f"{ORCHESTRATOR} == '{KUBERNETES}'"
 
 
-class Requirement(Frozen, frozen=True):
-    """One term of matchExpressions."""
-
-    key: str = ""
-    operator: str = ""
-    values: tuple[str, ...] = ()
-
-
-class LabelSelector(Frozen, frozen=True):
-    """Kubernetes' selector: all terms must hold; without terms it selects everything."""
-
-    match_labels: dict[str, str] = msgspec.field(default_factory=dict)
-    match_expressions: tuple[Requirement, ...] = ()
-
-
-class IpBlock(Frozen, frozen=True):
-    """Addresses by CIDR."""
-
-    cidr: str = ""
-    excepted: tuple[str, ...] = msgspec.field(default=(), name="except")
-
-
-class Peer(Frozen, frozen=True):
-    """The other side: pods, or addresses."""
-
-    pod_selector: LabelSelector | None = None
-    namespace_selector: LabelSelector | None = None
-    ip_block: IpBlock | None = None
-
-
-class PolicyPort(Frozen, frozen=True):
-    """A port, a range of ports, or without ``port`` all ports of the protocol."""
-
-    protocol: str = "TCP"
-    port: Port | None = None
-    end_port: int | None = None
-
-
-class IngressRule(Frozen, frozen=True):
-    """Who may come in, to which ports."""
-
-    peers: tuple[Peer, ...] = msgspec.field(default=(), name="from")
-    ports: tuple[PolicyPort, ...] = ()
-
-
-class EgressRule(Frozen, frozen=True):
-    """Where to, on which ports."""
-
-    peers: tuple[Peer, ...] = msgspec.field(default=(), name="to")
-    ports: tuple[PolicyPort, ...] = ()
-
-
-class KubePolicySpec(Frozen, frozen=True):
-    """The pods that are policed and what they may do."""
-
-    pod_selector: LabelSelector = LabelSelector()
-    policy_types: tuple[str, ...] = ()
-    ingress: tuple[IngressRule, ...] = ()
-    egress: tuple[EgressRule, ...] = ()
-
-
-class KubePolicy(Resource, frozen=True):
-    """A Kubernetes NetworkPolicy as it is written."""
-
-    kind: str = written("NetworkPolicy")
-    api_version: str = written("networking.k8s.io/v1")
-    spec: KubePolicySpec = written(KubePolicySpec())
-    #: Kubernetes 1.24 to 1.27 had one, and ``kubectl get -o yaml`` wrote it into people's files.
-    status: dict[str, object] = msgspec.field(default_factory=dict)
-
-
 def to_calico(policy: KubePolicy) -> NetworkPolicy:
-    """The Calico policy with the same meaning.
+    """The Calico policy with the same meaning, under the name of its copy.
 
-    Invariant: ``policy`` is valid; ``kubernetes.fault.policy_faults`` found nothing.
+    Invariant: ``policy`` is valid, so that every rule can be converted.
     """
-    spec = policy.spec
     own = policy.metadata
     metadata = Metadata(
         name=PREFIX + own.name,
@@ -115,29 +59,48 @@ def to_calico(policy: KubePolicy) -> NetworkPolicy:
         uid=own.uid,
         creation_timestamp=own.creation_timestamp,
     )
-    return NetworkPolicy(
-        metadata=metadata,
-        spec=PolicySpec(
-            tier=DEFAULT_TIER,
-            order=_ORDER,
-            selector=pod_selector_text(spec.pod_selector),
-            types=_types(spec),
-            ingress=tuple(rule for each in spec.ingress for rule in _ingress(each)),
-            egress=tuple(rule for each in spec.egress for rule in _egress(each)),
-        ),
+    spec, _ = spec_to_calico(policy.spec, "")
+    return NetworkPolicy(metadata=metadata, spec=spec)
+
+
+def spec_to_calico(spec: KubePolicySpec, where: str) -> tuple[PolicySpec, tuple[Problem, ...]]:
+    """The Calico policy's spec, and a problem for each rule that was left out.
+
+    ``where`` names the object in the problems.
+
+    Raises:
+        ValueError: the podSelector cannot be converted.
+    """
+    ingress, lost_in = _rules(spec.ingress, _ingress, "spec.ingress")
+    egress, lost_out = _rules(spec.egress, _egress, "spec.egress")
+    converted = PolicySpec(
+        tier=DEFAULT_TIER,
+        order=_ORDER,
+        selector=pod_selector_text(spec.pod_selector),
+        types=_types(spec),
+        ingress=ingress,
+        egress=egress,
     )
+    problems = (Problem(where, field, None, why) for field, why in (*lost_in, *lost_out))
+    return converted, tuple(problems)
 
 
 def pod_selector_text(selector: LabelSelector | None) -> str:
-    """A pod selector in Calico's language; only Kubernetes' own workloads are meant."""
-    return " && ".join((ORCHESTRATED, *_terms(selector or LabelSelector())))
+    """A pod selector in Calico's language; only Kubernetes' own workloads are meant.
+
+    Raises:
+        ValueError: a term of it is none.
+    """
+    return _text((ORCHESTRATED, *_terms(selector or LabelSelector())))
 
 
 def namespace_selector_text(selector: LabelSelector | None) -> str:
-    """A namespace selector in Calico's language; empty when there is none."""
-    if selector is None:
-        return ""
-    return " && ".join(_terms(selector)) or "all()"
+    """A namespace selector in Calico's language; empty when there is none.
+
+    Raises:
+        ValueError: a term of it is none.
+    """
+    return "" if selector is None else _text(_terms(selector)) or "all()"
 
 
 def merged_ports(ports: Iterable[Port]) -> tuple[Port, ...]:
@@ -152,17 +115,38 @@ def merged_ports(ports: Iterable[Port]) -> tuple[Port, ...]:
     return names + tuple(a if a == b else f"{a}:{b}" for a, b in spans)
 
 
+def _rules(
+    rules: Iterable[W], convert: Callable[[W], Iterator[Rule]], field: str
+) -> tuple[tuple[Rule, ...], list[tuple[str, str]]]:
+    """The rules that can be converted; and the fields of the others, with the reason."""
+    converted: list[Rule] = []
+    lost = []
+    for i, rule in enumerate(rules):
+        try:
+            converted += list(convert(rule))
+        except ValueError as error:
+            lost.append((f"{field}[{i}]", f"is left out: {error}"))
+    return tuple(converted), lost
+
+
 def _types(spec: KubePolicySpec) -> tuple[str, ...]:
     if spec.policy_types:
         return tuple(each for each in ("Ingress", "Egress") if each in spec.policy_types)
     return ("Ingress", "Egress") if spec.egress else ("Ingress",)
 
 
+def _text(terms: Iterable[str]) -> str:
+    """The terms as one selector, which must be one."""
+    text = " && ".join(terms)
+    parse(text)
+    return text
+
+
 def _terms(selector: LabelSelector) -> Iterator[str]:
     for key in sorted(selector.match_labels):
-        yield f"{key} == '{selector.match_labels[key]}'"
+        yield f"{key} == '{_value(selector.match_labels[key])}'"
     for term in selector.match_expressions:
-        values = "', '".join(term.values)
+        values = "', '".join(map(_value, term.values))
         match term.operator:
             case "In":
                 yield f"{term.key} in {{ '{values}' }}"
@@ -170,8 +154,17 @@ def _terms(selector: LabelSelector) -> Iterator[str]:
                 yield f"{term.key} not in {{ '{values}' }}"
             case "Exists":
                 yield f"has({term.key})"
-            case _:
+            case "DoesNotExist":
                 yield f"! has({term.key})"
+            case _:
+                raise ValueError(f"{term.operator!r} is no operator of a label selector")
+
+
+def _value(value: str) -> str:
+    """A label's value, which must not end the quotes that it stands in."""
+    if "'" in value:
+        raise ValueError(f"{value!r} is no value of a label")
+    return value
 
 
 def _ingress(rule: IngressRule) -> Iterator[Rule]:
@@ -205,9 +198,8 @@ def _by_protocol(
 
 
 def _calico_port(port: Port, end: int | None) -> Port:
-    if isinstance(port, str) and port.isdecimal():
-        port = int(port)
-    return port if end is None or end == port else f"{port}:{end}"
+    """One port or range in Calico's form; a name with an endPort is neither."""
+    return number.port(port if end is None else f"{port}:{end}")
 
 
 def _entity(peer: Peer | None) -> EntityRule:

@@ -13,17 +13,25 @@ from korat.core.model.label import AZURE_SUBNETS, NAMESPACE_PROFILE_PREFIX
 from korat.core.model.pod import Pod
 from korat.core.model.policy import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from korat.core.model.resource import Resource
+from korat.core.model.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 from korat.core.model.validate.faults import Faults
 from korat.core.net.address import Prefix
 
 _SHOWN = 3
+#: The kinds that name a tier; Kubernetes' kinds are in one of those that are always there.
+_TIERED = (NetworkPolicy, GlobalNetworkPolicy, StagedNetworkPolicy, StagedGlobalNetworkPolicy)
 
 
 def against(resource: Resource, existing: Iterable[Resource]) -> list[Problem]:
     """What forbids writing the object beside ``existing``, which may hold its present state."""
     faults = Faults(resource.title)
     match resource:
-        case NetworkPolicy() | GlobalNetworkPolicy():
+        case (
+            NetworkPolicy()
+            | GlobalNetworkPolicy()
+            | StagedNetworkPolicy()
+            | StagedGlobalNetworkPolicy()
+        ):
             _tier_exists(faults, resource.spec.tier or DEFAULT_TIER, existing)
         case IPPool():
             _pool(faults, resource, existing)
@@ -57,8 +65,7 @@ def _tier_unused(faults: Faults, tier: Tier, existing: Iterable[Resource]) -> No
     policies = sorted(
         other.title
         for other in existing
-        if isinstance(other, NetworkPolicy | GlobalNetworkPolicy)
-        and other.spec.tier == tier.metadata.name
+        if isinstance(other, _TIERED) and other.spec.tier == tier.metadata.name
     )
     if policies:
         rule = f"still has {len(policies)} policies ({_few(policies)}); delete them first"

@@ -8,6 +8,7 @@ import re
 
 from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Tier
 from korat.core.model.resource import Resource
+from korat.core.model.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 from korat.core.model.validate.faults import Faults
 
 NAME_CHARS = 253
@@ -16,15 +17,19 @@ ANNOTATIONS_BYTES = 256 * 1024
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_POLICY = (
+    re.compile(rf"{_LABEL}(\.{_LABEL})?|(knp|ossg)\.default\.{_SUBDOMAIN}"),
+    "must be of lower case letters, digits and '-', with at most one dot",
+)
+_GLOBAL_POLICY = (
+    re.compile(rf"({_LABEL}\.)?{_LABEL}"),
+    "must be of lower case letters, digits and '-', with at most one dot",
+)
 _NAMES = {
-    NetworkPolicy: (
-        re.compile(rf"{_LABEL}(\.{_LABEL})?|(knp|ossg)\.default\.{_SUBDOMAIN}"),
-        "must be of lower case letters, digits and '-', with at most one dot",
-    ),
-    GlobalNetworkPolicy: (
-        re.compile(rf"({_LABEL}\.)?{_LABEL}"),
-        "must be of lower case letters, digits and '-', with at most one dot",
-    ),
+    NetworkPolicy: _POLICY,
+    StagedNetworkPolicy: _POLICY,
+    GlobalNetworkPolicy: _GLOBAL_POLICY,
+    StagedGlobalNetworkPolicy: _GLOBAL_POLICY,
     Tier: (re.compile(_LABEL), "must be of lower case letters, digits and '-'"),
 }
 _ANY_NAME = (

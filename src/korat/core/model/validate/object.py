@@ -1,13 +1,29 @@
 """One object on its own: the checks of its kind."""
 
 from korat.core.errors import Problem
+from korat.core.model.cluster_policy import ClusterNetworkPolicy
 from korat.core.model.config import ClusterInformation, FelixConfiguration, IPPool
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, Node, WorkloadEndpoint
 from korat.core.model.pod import Pod
 from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from korat.core.model.resource import Resource
 from korat.core.model.service import EndpointSlice, Service
-from korat.core.model.validate import config, endpoint, name, pod, policy, pool, service
+from korat.core.model.staged import (
+    StagedGlobalNetworkPolicy,
+    StagedKubernetesNetworkPolicy,
+    StagedNetworkPolicy,
+)
+from korat.core.model.validate import (
+    cluster_policy,
+    config,
+    endpoint,
+    name,
+    pod,
+    policy,
+    pool,
+    service,
+    staged,
+)
 from korat.core.model.validate.faults import Faults
 
 
@@ -16,6 +32,7 @@ def validate(resource: Resource) -> list[Problem]:
     faults = Faults(resource.title)
     name.metadata(faults, resource)
     _policies(faults, resource)
+    _staged(faults, resource)
     _endpoints(faults, resource)
     _configuration(faults, resource)
     return faults.found
@@ -31,6 +48,18 @@ def _policies(faults: Faults, resource: Resource) -> None:
             policy.tier(faults, resource)
         case Profile():
             policy.profile(faults, resource)
+        case ClusterNetworkPolicy():
+            cluster_policy.cluster_network_policy(faults, resource)
+        case _:
+            pass
+
+
+def _staged(faults: Faults, resource: Resource) -> None:
+    match resource:
+        case StagedNetworkPolicy() | StagedGlobalNetworkPolicy():
+            staged.staged_policy(faults, resource)
+        case StagedKubernetesNetworkPolicy():
+            staged.staged_kubernetes_policy(faults, resource)
         case _:
             pass
 

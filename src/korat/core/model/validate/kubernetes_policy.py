@@ -5,9 +5,10 @@ text and say something else. Source: Kubernetes' validation of networking.k8s.io
 """
 
 from korat.core.errors import Problem
-from korat.core.model.kubernetes.policy import (
+from korat.core.model.kubernetes_policy import (
     IpBlock,
     KubePolicy,
+    KubePolicySpec,
     LabelSelector,
     Peer,
     PolicyPort,
@@ -28,8 +29,13 @@ def policy_faults(policy: KubePolicy, where: str) -> list[Problem]:
     """Every fault of the policy, by its own JSON paths."""
     faults = Faults(where)
     metadata(faults, policy)
-    spec = policy.spec
-    _selector(faults, "spec.podSelector", spec.pod_selector)
+    kubernetes_spec(faults, policy.spec)
+    return faults.found
+
+
+def kubernetes_spec(faults: Faults, spec: KubePolicySpec) -> None:
+    """The pods of a policy and its rules."""
+    label_selector(faults, "spec.podSelector", spec.pod_selector)
     for i, each in enumerate(spec.policy_types):
         faults.choice(f"spec.policyTypes[{i}]", each, _TYPES)
     for i, rule in enumerate(spec.ingress):
@@ -38,10 +44,10 @@ def policy_faults(policy: KubePolicy, where: str) -> list[Problem]:
     for i, way_out in enumerate(spec.egress):
         _peers(faults, f"spec.egress[{i}].to", way_out.peers)
         _ports(faults, f"spec.egress[{i}].ports", way_out.ports)
-    return faults.found
 
 
-def _selector(faults: Faults, field: str, selector: LabelSelector | None) -> None:
+def label_selector(faults: Faults, field: str, selector: LabelSelector | None) -> None:
+    """A selector of Kubernetes', where there is one."""
     if selector is None:
         return
     labels(faults, f"{field}.matchLabels", selector.match_labels)
@@ -69,21 +75,21 @@ def _peers(faults: Faults, field: str, peers: tuple[Peer, ...]) -> None:
             if peer.pod_selector or peer.namespace_selector:
                 faults.add(f"{here}.ipBlock", None, "may not be given with a selector")
             _block(faults, f"{here}.ipBlock", peer.ip_block)
-        _selector(faults, f"{here}.podSelector", peer.pod_selector)
-        _selector(faults, f"{here}.namespaceSelector", peer.namespace_selector)
+        label_selector(faults, f"{here}.podSelector", peer.pod_selector)
+        label_selector(faults, f"{here}.namespaceSelector", peer.namespace_selector)
 
 
 def _block(faults: Faults, field: str, block: IpBlock) -> None:
-    whole = _cidr(faults, f"{field}.cidr", block.cidr)
+    whole = cidr(faults, f"{field}.cidr", block.cidr)
     for i, text in enumerate(block.excepted):
         here = f"{field}.except[{i}]"
-        part = _cidr(faults, here, text)
+        part = cidr(faults, here, text)
         if part and whole and (part == whole or not whole.covers(part)):
             faults.add(here, text, f"must be a part of {block.cidr}, and smaller")
 
 
-def _cidr(faults: Faults, field: str, text: str) -> Prefix | None:
-    """Host bits are allowed here, a bare address is not."""
+def cidr(faults: Faults, field: str, text: str) -> Prefix | None:
+    """A CIDR; host bits are allowed here, a bare address is not."""
     if "/" not in text:
         faults.add(field, text, "is not a CIDR")
         return None
