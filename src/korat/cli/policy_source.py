@@ -106,7 +106,11 @@ def running(
     taken: set[int] = set()
     pods = [r for r in there.values() if isinstance(r, Pod)]
     for pod in sorted(pods, key=lambda pod: pod.key):
-        if pod.spec.host_network or (pod.metadata.namespace, pod.metadata.name) in known:
+        if (
+            pod.spec.host_network
+            or pod.is_finished
+            or (pod.metadata.namespace, pod.metadata.name) in known
+        ):
             continue
         addresses = _addresses(pod)
         endpoint = _endpoint(pod, addresses or (_invented(pod, taken),))
@@ -123,12 +127,15 @@ def _endpoints(resources: Iterable[Resource]) -> list[WorkloadEndpoint]:
 
 
 def _addresses(pod: Pod) -> tuple[str, ...]:
-    """The addresses that the file gives a pod, as ``kubectl get -o yaml`` writes them."""
-    told = (*(each.ip for each in pod.status.pod_ips), pod.status.pod_ip)
+    """The addresses that the file gives a pod, as ``kubectl get -o yaml`` writes them.
+
+    Raises:
+        Invalid: one is none.
+    """
     found = []
-    for text in dict.fromkeys(filter(None, told)):
+    for text in pod.addresses:
         try:
-            found.append(str(Addr.parse(text)))
+            found.append(str(Addr.parse_interface(text)))
         except ValueError as error:
             problem = Problem(pod.title, "status.podIP", text, "is not an IP address")
             raise Invalid([problem]) from error

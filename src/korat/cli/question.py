@@ -123,6 +123,8 @@ def _without_endpoint(word: str, pod: Pod) -> Side:
     Raises:
         NotFound: it has no address.
     """
+    if pod.is_finished:
+        raise NotFound(f"pod {word} has ended and has no address any more")
     if not (pod.spec.host_network and pod.status.pod_ip):
         why = pod.status.message or "its node has not started it"
         raise NotFound(f"pod {word} has no address yet; {why}")

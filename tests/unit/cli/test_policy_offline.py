@@ -131,7 +131,12 @@ def test_made_up_addresses_are_stable_and_told(korat, files):
 
 
 def test_addresses_and_nodes_of_a_cluster_that_was_dumped_are_kept(korat):
-    text = SPACE + "---" + POD % ("db", "db") + "status: {podIP: 10.1.2.3, podIPs: [{ip: fd00::1}]}"
+    text = (
+        SPACE
+        + "---"
+        + POD % ("db", "db")
+        + ("status: {podIP: 10.1.2.3, podIPs: [{ip: 10.1.2.3}, {ip: fd00::1}]}")
+    )
     dumped = text.replace("containers:", "nodeName: n1, containers:").replace(
         "name: db,", 'name: db, resourceVersion: "77",'
     )
@@ -283,3 +288,13 @@ def test_the_screens(korat, files, monkeypatch):
         "\n"
         "egress  is not this policy's matter\n"
     )
+
+
+def test_a_pod_that_has_ended_has_no_address(korat):
+    """A dump still shows the address that another pod may have by now."""
+    done = POD % ("job", "job") + "status: {phase: Succeeded, podIP: 10.1.2.3}"
+    live = POD % ("db", "db") + "status: {phase: Running, podIP: 10.1.2.3}"
+    path = korat.file("a.yaml", f"{SPACE}---{done}\n---{live}")
+    result = explain(korat, path, "--pod", "shop/job")
+    assert (result.code, result.err) == (1, "pod shop/job has ended and has no address any more\n")
+    assert answer(korat, path, "--pod", "shop/db")["addresses"] == ["10.1.2.3"]

@@ -28,6 +28,13 @@ ACCOUNT_PROFILE_PREFIX = "ksa."
 #: The orchestrator of pods.
 KUBERNETES = "k8s"
 
+#: On pods: sources that the pod may use beside its own addresses, a JSON list of CIDRs.
+ALLOWED_SOURCE_PREFIXES = "cni.projectcalico.org/allowedSourcePrefixes"
+#: On pods: their addresses as CNI gave them, as CIDRs; empty once CNI has taken them back.
+POD_IPS = "cni.projectcalico.org/podIPs"
+#: There too, the first one alone.
+POD_IP = "cni.projectcalico.org/podIP"
+
 #: On ClusterInformation ``default``: the prefixes of Azure's virtual network, separated by commas.
 #: The route controller writes them, agents do not masquerade packets to them.
 AZURE_VNET = "korat/azure-vnet"

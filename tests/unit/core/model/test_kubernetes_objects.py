@@ -12,8 +12,10 @@ from korat.core.model.kubernetes import (
     interface_name,
     namespace_profile,
 )
-from korat.core.model.pod import Pod
+from korat.core.model.label import POD_IP, POD_IPS
+from korat.core.model.pod import Pod, PodStatus
 from korat.core.model.policy import Rule
+from korat.core.model.resource import Metadata
 from korat.core.model.validate import validate
 
 
@@ -110,11 +112,90 @@ def test_ports_that_can_be_matched():
         )
     )
     assert own.spec.ports == (
-        EndpointPort(name="init", port=1),
         EndpointPort(name="http", port=80),
         EndpointPort(protocol="UDP", port=82, host_port=8082, host_ip="10.0.0.9"),
         EndpointPort(name="s", port=2),
+        EndpointPort(name="init", port=1),
     )
+
+
+PREFIXES = "cni.projectcalico.org/allowedSourcePrefixes"
+
+
+def annotated(**annotations):
+    names = {"prefixes": PREFIXES, "ip": POD_IP, "ips": POD_IPS}
+    return {names[key]: value for key, value in annotations.items()}
+
+
+def lone(annotations, **rest):
+    return decode_any(kube("Pod", "p", metadata={"annotations": annotations}, **rest))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "prefixes"),
+    [
+        ("", ()),
+        ("[]", ()),
+        ('["10.0.0.9/8", "fd00::1/64"]', ("10.0.0.0/8", "fd00::/64")),
+    ],
+)
+def test_allowed_source_prefixes(text, prefixes):
+    own = endpoint(lone(annotated(prefixes=text)))
+    assert own.spec.allow_spoofed_source_prefixes == prefixes
+    assert validate(own) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("10.0.0.0/8", "is not a JSON list of CIDRs"),
+        ("[1]", "is not a JSON list of CIDRs"),
+        ('["10.0.0.1"]', "holds '10.0.0.1', which is not a CIDR"),
+        ('["10.0.0/8"]', "10.0.0"),
+    ],
+)
+def test_bad_source_prefixes_are_refused_where_they_are_written_and_where_they_are_read(text, rule):
+    with pytest.raises(Invalid) as caught:
+        lone(annotated(prefixes=text))
+    (problem,) = caught.value.problems
+    assert (problem.field, problem.value) == (f"metadata.annotations.{PREFIXES}", text)
+    assert rule in problem.rule
+    stored = Pod(metadata=Metadata(name="p", annotations=annotated(prefixes=text)))
+    with pytest.raises(Invalid, match=r"Pod p: metadata\.annotations"):
+        endpoint(stored)
+
+
+@pytest.mark.parametrize(
+    ("status", "annotations", "addresses"),
+    [
+        ({}, {}, ()),
+        ({"podIP": "10.0.0.1"}, {"ips": "10.0.0.2/32"}, ("10.0.0.1",)),
+        (
+            {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]},
+            {},
+            ("10.0.0.1", "fd00::1"),
+        ),
+        ({}, {"ips": "10.0.0.2/32,fd00::2/128"}, ("10.0.0.2/32", "fd00::2/128")),
+        ({}, {"ip": "10.0.0.2/32"}, ("10.0.0.2/32",)),
+        ({"podIP": "10.0.0.1", "phase": "Succeeded"}, {}, ()),
+        ({"podIP": "10.0.0.1", "phase": "Failed"}, {"ips": "10.0.0.2/32"}, ()),
+        ({"podIP": "10.0.0.1", "phase": "Running"}, {"ip": ""}, ("10.0.0.1",)),
+    ],
+)
+def test_addresses_of_a_pod(status, annotations, addresses):
+    assert lone(annotated(**annotations), status=status).addresses == addresses
+
+
+@pytest.mark.parametrize(
+    ("annotations", "finished"), [({"ip": ""}, True), ({"ip": "10.0.0.1/32"}, False), ({}, False)]
+)
+def test_a_pod_that_is_deleted_is_finished_when_cni_took_its_address_back(annotations, finished):
+    metadata = Metadata(
+        name="p",
+        deletion_timestamp="2026-01-01T00:00:00Z",
+        annotations=annotated(**annotations),
+    )
+    assert Pod(metadata=metadata, status=PodStatus(phase="Running")).is_finished is finished
 
 
 def test_lists_of_all_sorts_are_expanded():

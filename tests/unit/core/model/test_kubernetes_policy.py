@@ -1,10 +1,12 @@
 """Kubernetes NetworkPolicies in Calico's words, field by field."""
 
+import msgspec
 import pytest
 
 from korat.core.errors import Invalid
 from korat.core.model.kubernetes import convert, decode_any
-from korat.core.model.kubernetes.policy import merged_ports
+from korat.core.model.kubernetes.policy import merged_ports, spec_to_calico
+from korat.core.model.kubernetes_policy import KubePolicySpec
 from korat.core.model.policy import EntityRule, Rule
 
 K8S = "projectcalico.org/orchestrator == 'k8s'"
@@ -212,3 +214,38 @@ def test_what_the_api_server_would_refuse(spec, fields):
     assert len(problems) == len(fields)
     assert all(p.field.endswith(f) for p, f in zip(problems, fields, strict=True))
     assert all(p.where == "f.yaml: NetworkPolicy n/p" for p in problems)
+
+
+BAD_RULES = {
+    "a name with an endPort": {"ports": [{"port": "http", "endPort": 90}]},
+    "an endPort before its port": {"ports": [{"port": 90, "endPort": 80}]},
+    "a port beyond all": {"ports": [{"port": 70000}]},
+    "no CIDR": {"from": [{"ipBlock": {"cidr": "10.0.0/8"}}]},
+    "an exception that is no CIDR": {
+        "from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["here"]}}]
+    },
+    "an unknown operator": {
+        "from": [{"podSelector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}]
+    },
+    "quotes in a label": {"from": [{"podSelector": {"matchLabels": {"a": "x' || a != 'x"}}}]},
+    "a key that is none": {"from": [{"namespaceSelector": {"matchLabels": {"a b": "x"}}}]},
+}
+
+
+@pytest.mark.parametrize("rule", BAD_RULES.values(), ids=BAD_RULES)
+def test_a_rule_that_fails_to_convert_is_skipped_and_the_rest_stands(rule):
+    """Nothing that the API server has seen is like that, but what a store holds may be."""
+    good = {"ports": [{"port": 443}]}
+    spec = msgspec.convert({"ingress": [good, rule, {}]}, KubePolicySpec)
+    own, problems = spec_to_calico(spec, "it")
+    assert [r.destination.ports for r in own.ingress] == [(443,), ()]
+    assert own.types == ("Ingress",)
+    ((problem),) = problems
+    assert (problem.where, problem.field) == ("it", "spec.ingress[1]")
+    assert problem.rule.startswith("is left out: ")
+
+
+def test_a_policy_whose_every_rule_is_skipped_still_isolates():
+    spec = msgspec.convert({"egress": [{"ports": [{"port": 0, "endPort": -1}]}]}, KubePolicySpec)
+    own, problems = spec_to_calico(spec, "it")
+    assert (own.egress, own.types, len(problems)) == ((), ("Ingress", "Egress"), 1)

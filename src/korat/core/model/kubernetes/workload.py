@@ -6,10 +6,12 @@ Source: libcalico-go/lib/backend/k8s/conversion (workload_endpoint_default.go).
 import hashlib
 from collections.abc import Iterable
 
+from korat.core.errors import Invalid, Problem
 from korat.core.model.endpoint import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 from korat.core.model.endpoint_name import EndpointIdentity, endpoint_name
 from korat.core.model.kubernetes.profile import account_profile_name, namespace_profile_name
 from korat.core.model.label import (
+    ALLOWED_SOURCE_PREFIXES,
     KUBERNETES,
     NAMESPACE,
     NAMESPACE_PREFIX,
@@ -40,7 +42,11 @@ def endpoint_of(
     interface_name: str,
     mac: str,
 ) -> WorkloadEndpoint:
-    """The workload endpoint of a pod, from the pod and what its node gave it."""
+    """The workload endpoint of a pod, from the pod and what its node gave it.
+
+    Raises:
+        Invalid: its annotation of allowed source prefixes is malformed.
+    """
     name, namespace = pod.metadata.name, pod.metadata.namespace
     identity = EndpointIdentity(
         node=node_name, orchestrator=KUBERNETES, pod=name, endpoint=POD_ENDPOINT
@@ -60,6 +66,7 @@ def endpoint_of(
         interface_name=interface_name,
         mac=mac,
         ports=_ports(pod),
+        allow_spoofed_source_prefixes=_allowed_source_prefixes(pod),
     )
     metadata = Metadata(name=endpoint_name(identity), namespace=namespace, labels=_labels(pod))
     return WorkloadEndpoint(metadata=metadata, spec=spec)
@@ -76,9 +83,17 @@ def _labels(pod: Pod) -> dict[str, str]:
     return labels
 
 
+def _allowed_source_prefixes(pod: Pod) -> tuple[str, ...]:
+    try:
+        return pod.allowed_source_prefixes
+    except ValueError as error:
+        field = f"metadata.annotations.{ALLOWED_SOURCE_PREFIXES}"
+        raise Invalid([Problem(pod.title, field, None, str(error))]) from error
+
+
 def _ports(pod: Pod) -> tuple[EndpointPort, ...]:
     """The ports that have a name to be matched by, or are mapped to the host."""
-    containers = (*pod.spec.init_containers, *pod.spec.containers)
+    containers = (*pod.spec.containers, *pod.spec.init_containers)
     return tuple(
         EndpointPort(
             name=port.name,
@@ -89,5 +104,5 @@ def _ports(pod: Pod) -> tuple[EndpointPort, ...]:
         )
         for container in containers
         for port in container.ports
-        if port.name or port.host_port
+        if port.container_port and (port.name or port.host_port)
     )

@@ -3,6 +3,7 @@
 Source: Kubernetes' validation of PodSpec and ContainerPort.
 """
 
+from korat.core.model.label import ALLOWED_SOURCE_PREFIXES
 from korat.core.model.pod import Container, Pod
 from korat.core.model.validate.endpoint import PORT_NAME, PORT_NAME_RULE
 from korat.core.model.validate.faults import Faults
@@ -11,13 +12,18 @@ from korat.core.net.port import NAMES_WITH_PORTS, PORT_LAST
 
 
 def pod(faults: Faults, own: Pod) -> None:
-    """A pod's node, account and ports."""
+    """A pod's node, account, ports, and the sources that it asks to use."""
     for field, text in (
         ("spec.nodeName", own.spec.node_name),
         ("spec.serviceAccountName", own.spec.service_account_name),
     ):
         if text:
             name(faults, field, text)
+    try:
+        _ = own.allowed_source_prefixes
+    except ValueError as error:
+        given = own.metadata.annotations[ALLOWED_SOURCE_PREFIXES]
+        faults.add(f"metadata.annotations.{ALLOWED_SOURCE_PREFIXES}", given, str(error))
     _containers(faults, "spec.initContainers", own.spec.init_containers)
     _containers(faults, "spec.containers", own.spec.containers)
 
