@@ -8,6 +8,7 @@ from korat.core.model.endpoint import (
     WorkloadEndpoint,
     WorkloadEndpointSpec,
 )
+from korat.core.model.kubernetes import decode_any
 from korat.core.model.policy import (
     EntityRule,
     GlobalNetworkPolicy,
@@ -21,6 +22,12 @@ from korat.core.model.policy import (
     TierSpec,
 )
 from korat.core.model.resource import Metadata
+from korat.core.model.staged import (
+    StagedGlobalNetworkPolicy,
+    StagedGlobalPolicySpec,
+    StagedNetworkPolicy,
+    StagedPolicySpec,
+)
 from korat.core.net.address import Addr
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.evaluate import judge
@@ -90,6 +97,39 @@ def address_set(name, *nets, namespace="", **labels):
     )
 
 
+def staged(name="p", namespace="red", action="Set", **spec):
+    """A StagedNetworkPolicy, or a StagedGlobalNetworkPolicy when the namespace is empty."""
+    kind, shape = (
+        (StagedNetworkPolicy, StagedPolicySpec)
+        if namespace
+        else (StagedGlobalNetworkPolicy, StagedGlobalPolicySpec)
+    )
+    spec = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
+    return kind(
+        metadata=Metadata(name=name, namespace=namespace), spec=shape(staged_action=action, **spec)
+    )
+
+
+def kubernetes(kind, spec, name="p", namespace="red"):
+    """What korat stores for one of Kubernetes' policies, or for a staged one of them."""
+    versions = {
+        "NetworkPolicy": "networking.k8s.io/v1",
+        "ClusterNetworkPolicy": "policy.networking.k8s.io/v1alpha2",
+        "StagedKubernetesNetworkPolicy": "projectcalico.org/v3",
+    }
+    metadata = {"name": name} | ({} if kind.startswith("Cluster") else {"namespace": namespace})
+    (own,) = decode_any(
+        {"apiVersion": versions[kind], "kind": kind, "metadata": metadata, "spec": spec}
+    )
+    return own
+
+
+def cluster_policy(spec, name="p"):
+    """A ClusterNetworkPolicy for all pods, of tier Admin and priority 10 unless it says."""
+    own = {"tier": "Admin", "priority": 10, "subject": {"namespaces": {}}, **spec}
+    return kubernetes("ClusterNetworkPolicy", own, name)
+
+
 def rule(action, source=None, destination=None, **fields):
     """A rule."""
     return Rule(
@@ -141,3 +181,9 @@ def judged(resources, direction, sent, problems=0):
     assert table is not None
     assert table.lookup(sent.protocol, *sent.numbers) == outcome
     return outcome
+
+
+def told(outcome):
+    """An outcome in one line, without what staged policies would have done."""
+    logs = " after " + " ".join(str(ref.index) for ref in outcome.logs) if outcome.logs else ""
+    return f"{outcome.action.value}: {outcome.ref}{logs}"

@@ -18,6 +18,7 @@ from policy_world import (
     profile,
     rule,
     tier,
+    told,
 )
 
 WEB = pod("web", "10.0.0.1")
@@ -121,12 +122,6 @@ CASES = {
         "allow: ingress Profile kns.red rule 0",
     ),
 }
-
-
-def told(outcome):
-    """An outcome in one line."""
-    logs = " after " + " ".join(str(ref.index) for ref in outcome.logs) if outcome.logs else ""
-    return f"{outcome.action.value}: {outcome.ref}{logs}"
 
 
 @pytest.mark.parametrize(("world", "expected"), CASES.values(), ids=CASES)
