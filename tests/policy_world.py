@@ -8,6 +8,7 @@ from korat.core.model.endpoint import (
     WorkloadEndpoint,
     WorkloadEndpointSpec,
 )
+from korat.core.model.label import SERVICE_NAME
 from korat.core.model.policy import (
     EntityRule,
     GlobalNetworkPolicy,
@@ -21,6 +22,7 @@ from korat.core.model.policy import (
     TierSpec,
 )
 from korat.core.model.resource import Metadata
+from korat.core.model.service import EndpointSlice, SliceEndpoint, SlicePort
 from korat.core.net.address import Addr
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.evaluate import judge
@@ -87,6 +89,16 @@ def address_set(name, *nets, namespace="", **labels):
     return kind(
         metadata=Metadata(name=name, namespace=namespace, labels=labels),
         spec=NetworkSetSpec(nets=tuple(nets)),
+    )
+
+
+def endpoint_slice(name, service, *ips, namespace="red", ports=()):
+    """A slice of a service with one endpoint for each address; ``ports`` are (protocol, number)."""
+    return EndpointSlice(
+        metadata=Metadata(name=name, namespace=namespace, labels={SERVICE_NAME: service}),
+        address_type="IPv6" if ":" in ips[0] else "IPv4",
+        endpoints=tuple(SliceEndpoint(addresses=(ip,)) for ip in ips),
+        ports=tuple(SlicePort(name=f"p{i}", protocol=p, port=n) for i, (p, n) in enumerate(ports)),
     )
 
 
