@@ -9,6 +9,7 @@ from korat.core.model.endpoint import (
     WorkloadEndpointSpec,
 )
 from korat.core.model.kubernetes import decode_any
+from korat.core.model.label import SERVICE_NAME
 from korat.core.model.policy import (
     EntityRule,
     GlobalNetworkPolicy,
@@ -22,6 +23,7 @@ from korat.core.model.policy import (
     TierSpec,
 )
 from korat.core.model.resource import Metadata
+from korat.core.model.service import EndpointSlice, SliceEndpoint, SlicePort
 from korat.core.model.staged import (
     StagedGlobalNetworkPolicy,
     StagedGlobalPolicySpec,
@@ -128,6 +130,16 @@ def cluster_policy(spec, name="p"):
     """A ClusterNetworkPolicy for all pods, of tier Admin and priority 10 unless it says."""
     own = {"tier": "Admin", "priority": 10, "subject": {"namespaces": {}}, **spec}
     return kubernetes("ClusterNetworkPolicy", own, name)
+
+
+def endpoint_slice(name, service, *ips, namespace="red", ports=()):
+    """A slice of a service with one endpoint for each address; ``ports`` are (protocol, number)."""
+    return EndpointSlice(
+        metadata=Metadata(name=name, namespace=namespace, labels={SERVICE_NAME: service}),
+        address_type="IPv6" if ":" in ips[0] else "IPv4",
+        endpoints=tuple(SliceEndpoint(addresses=(ip,)) for ip in ips),
+        ports=tuple(SlicePort(name=f"p{i}", protocol=p, port=n) for i, (p, n) in enumerate(ports)),
+    )
 
 
 def rule(action, source=None, destination=None, **fields):

@@ -121,6 +121,29 @@ def _cluster_rules(side, peer):
     )
 
 
+_NAMED_PORT = {"name": LABEL, "protocol": st.sampled_from(["TCP", "UDP", "SCTP"])}
+
+#: What kinds without a spec have instead.
+BARE = {
+    "EndpointSlice": st.fixed_dictionaries(
+        {"addressType": st.just("IPv4")},
+        optional={
+            "endpoints": st.lists(
+                st.fixed_dictionaries(
+                    {"addresses": st.just(["10.0.0.1"])},
+                    optional={"conditions": some(ready=st.booleans()), "hostname": LABEL},
+                ),
+                max_size=2,
+            ),
+            "ports": st.lists(
+                some(**_NAMED_PORT, port=st.integers(1, 65535)),
+                max_size=2,
+                unique_by=lambda port: port.get("name", ""),
+            ),
+        },
+    ),
+}
+
 SPECS = {
     "NetworkPolicy": some(**_POLICY),
     "GlobalNetworkPolicy": some(
@@ -174,6 +197,19 @@ SPECS = {
     ),
     "FelixConfiguration": some(interfacePrefix=st.just("cali"), vxlanMTU=st.integers(0, 9000)),
     "ClusterInformation": some(clusterGUID=st.just("0" * 32), datastoreReady=st.booleans()),
+    "Service": some(
+        selector=LABELS,
+        type=st.sampled_from(["ClusterIP", "NodePort"]),
+        clusterIP=st.sampled_from(["None", "10.96.0.1", "fd00::96"]),
+        ports=st.lists(
+            st.fixed_dictionaries(
+                {**_NAMED_PORT, "port": st.integers(1, 65535)},
+                optional={"targetPort": st.integers(1, 65535) | st.just("http")},
+            ),
+            max_size=2,
+            unique_by=lambda port: port["name"],
+        ),
+    ),
     "Pod": some(
         nodeName=LABEL,
         containers=st.lists(
@@ -200,12 +236,8 @@ def objects(draw):
     metadata = {"name": fixed or draw(LABEL), "labels": draw(LABELS), "annotations": draw(LABELS)}
     if kind.namespaced and draw(st.booleans()):
         metadata["namespace"] = draw(LABEL)
-    return {
-        "apiVersion": kind.api_version,
-        "kind": name,
-        "metadata": metadata,
-        "spec": draw(SPECS[name]),
-    }
+    raw = {"apiVersion": kind.api_version, "kind": name, "metadata": metadata}
+    return {**raw, **draw(BARE[name])} if name in BARE else {**raw, "spec": draw(SPECS[name])}
 
 
 @st.composite

@@ -47,7 +47,7 @@ NODE = "here"
 NAMESPACES = ("red", "blue")
 ACCOUNTS = ("web", "db")
 #: The last one never has slices.
-SERVICES = ("api", "dns", "lost")
+SERVICES = ("api", "api", "dns", "lost")
 TIERS = ("first", "second", "default", "lost")
 LABELS = {"app": ("x", "y"), "role": ("p", "q")}
 
@@ -107,7 +107,7 @@ class Dealer:
         """One side of a rule, half of the time one that asks for nothing."""
         if not self.chance(50):
             return EntityRule()
-        if self.chance(20):
+        if self.chance(25):
             return self.of_service()
         accounts = ServiceAccountMatch(
             names=self.few(ACCOUNTS) if self.chance(50) else (),
@@ -188,7 +188,7 @@ class Dealer:
         """Endpoints of a service, some of them of workloads; some slices are of no service."""
         kind, family = self.one((("IPv4", 4), ("IPv4", 4), ("IPv6", 6), ("FQDN", 0)))
         known = (*ADDRESSES[family], *STRANGERS[family]) if family else ("api.example.com",)
-        labels = {SERVICE_NAME: self.one(SERVICES[:2])} if not self.chance(5) else {}
+        labels = {SERVICE_NAME: self.one(SERVICES[:3])} if not self.chance(5) else {}
         return EndpointSlice(
             metadata=Metadata(name=name, namespace=self.one(NAMESPACES), labels=labels),
             address_type=kind,
@@ -281,7 +281,7 @@ class Dealer:
             *self.tiers(),
             *[self.policy(f"p{i}") for i in range(self.random.randint(1, 6))],
             *[self.network_set(f"s{i}") for i in range(self.random.randint(0, 3))],
-            *[self.slice(f"e{i}") for i in range(self.random.randint(0, 4))],
+            *[self.slice(f"e{i}") for i in range(self.random.randint(1, 5))],
             *[self.endpoint(i) for i in range(1, 1 + self.random.randint(1, 5))],
         ]
 

@@ -29,6 +29,19 @@ KUBERNETES = (
     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
     "metadata: {name: np, namespace: shop}\nspec: {podSelector: {}}\n"
 )
+SERVICES = """
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {selector: {app: db}, ports: [{port: 5432, targetPort: pg}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+endpoints: [{addresses: [192.0.2.5], conditions: {ready: true}}]
+ports: [{port: 5432}]
+"""
 
 
 def ok(result, out="", err=""):
@@ -222,6 +235,20 @@ def test_kubernetes_objects_come_and_go(korat):
     stored = BUILT_IN | PROFILES | {"Pod shop/web", "NetworkPolicy shop/knp.default.np"}
     assert korat.stored() == stored
     ok(korat("delete", "-f", path), "Successfully deleted 3 resource(s)\n")
+    assert korat.stored() == BUILT_IN
+
+
+def test_services_and_their_slices_come_and_go(korat):
+    path = korat.file("a.yaml", SERVICES)
+    ok(korat("apply", "-f", path), "Successfully applied 2 resource(s)\n")
+    assert korat.stored() == BUILT_IN | {"Service shop/db", "EndpointSlice shop/db-1"}
+    found = json.loads(korat("get", "svc", "db", "-n", "shop", "-o", "json").out)
+    assert (found["apiVersion"], found["spec"]["ports"][0]["targetPort"]) == ("v1", "pg")
+    for kind in ("services", "endpointslices"):
+        before = korat("get", kind, "-A", "-o", "yaml")
+        assert korat("apply", "-f", "-", stdin=before.out).code == 0
+        assert korat("get", kind, "-A", "-o", "yaml") == before
+    ok(korat("delete", "-f", path), "Successfully deleted 2 resource(s)\n")
     assert korat.stored() == BUILT_IN
 
 

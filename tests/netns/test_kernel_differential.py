@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from korat.core.model.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
 from korat.core.model.felix import FelixSettings
+from korat.core.model.policy import ServiceMatch
 from korat.core.model.resource import Metadata
 from korat.core.net.address import Addr
 from korat.core.policy.cluster import Cluster
@@ -27,7 +28,7 @@ from korat.core.render.nft.simulate import Fate, Packet, Simulator
 from korat.core.render.nft.statement import CtState
 from korat.core.table.compile import compile_node
 from nft_wire import GHOST, Probe, packed, routers
-from policy_world import allow, deny, open_namespace, policy, rule, tier, who
+from policy_world import allow, deny, endpoint_slice, open_namespace, policy, rule, tier, who
 from strategies_nft import headers, rulesets
 from strategies_policy import NODE, clusters, packets
 
@@ -187,6 +188,7 @@ TRAFFIC = {
 }
 ALL = set(TRAFFIC)
 IN = ("Ingress",)
+SERVICE = who(services=ServiceMatch(name="svc"))
 
 
 def to_two(*ingress, **spec):
@@ -252,6 +254,35 @@ TABLE = {
             to_two(allow(destination=who(ports=[80]), protocol="TCP"), allow(protocol="UDP")),
         ],
         {"tcp80"},
+    ),
+    "from a service": (
+        [to_two(allow(SERVICE)), endpoint_slice("s", "svc", "10.0.0.1", ports=[("TCP", 9)])],
+        ALL,
+    ),
+    "from a service without slices": ([to_two(allow(SERVICE))], set()),
+    "from a service of another namespace": (
+        [to_two(allow(SERVICE)), endpoint_slice("s", "svc", "10.0.0.1", namespace="blue")],
+        set(),
+    ),
+    "to a service": (
+        [
+            policy("e", egress=[allow(None, SERVICE)], types=("Egress",), selector="app == 'x'"),
+            endpoint_slice("s", "svc", "10.0.0.2", ports=[("TCP", 80), ("UDP", 9999)]),
+            endpoint_slice("t", "svc", "10.0.0.3", ports=[("TCP", 81), ("SCTP", 80)]),
+        ],
+        {"tcp80", "sport53"},
+    ),
+    "to anything but a service": (
+        [
+            policy(
+                "e",
+                egress=[deny(None, SERVICE), allow()],
+                types=("Egress",),
+                selector="app == 'x'",
+            ),
+            endpoint_slice("s", "svc", "10.0.0.2", ports=[("SCTP", 80)]),
+        ],
+        ALL - {"sctp80"},
     ),
     "log and go on": ([to_two(rule("Log"), allow(protocol="UDP"))], {"udp80", "sport53"}),
 }

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from msgspec import structs
+
 from korat.cli.connect import connect
 from korat.cli.manifest import Item
 from korat.cli.policy_place import Places
@@ -18,6 +20,7 @@ from korat.cli.question import title
 from korat.core.errors import Unsupported
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
+from korat.core.model.kubernetes.endpointslice import kept, wanted_slices
 from korat.core.model.kubernetes.workload import endpoint_of
 from korat.core.model.pod import Pod
 from korat.core.model.resource import Resource
@@ -113,7 +116,7 @@ def _stored(there: Mapping[Key, Resource], places: Places) -> Snapshot:
 
 
 def _moved(there: Mapping[Key, Resource], batch: Batch) -> dict[Key, Resource]:
-    """The objects with the endpoints that running pods would have after the change."""
+    """The objects with the endpoints and slices that there would be after the change."""
     pods = {r.key: r for r in batch.resources if isinstance(r, Pod)}
     after = dict(there)
     for key, endpoint in there.items():
@@ -126,7 +129,20 @@ def _moved(there: Mapping[Key, Resource], batch: Batch) -> dict[Key, Resource]:
             del after[key]
         else:
             after[key] = _relabelled(endpoint, pod)
-    return after
+    return _with_slices(after, batch.before)
+
+
+def _with_slices(
+    there: Mapping[Key, Resource], before: Mapping[Key, Resource]
+) -> dict[Key, Resource]:
+    """The objects with the slices that services would have then, which follow from running pods."""
+    pods = {key: r for key, r in before.items() if isinstance(r, Pod)}
+    placed = [
+        structs.replace(r, status=pods[key].status) if isinstance(r, Pod) and key in pods else r
+        for key, r in there.items()
+    ]
+    others = {key: r for key, r in there.items() if not kept(r)}
+    return {**wanted_slices(placed), **others}
 
 
 def _relabelled(endpoint: WorkloadEndpoint, pod: Pod) -> WorkloadEndpoint:

@@ -7,7 +7,7 @@ CIDR of a rule but the widest means it by accident.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -20,9 +20,12 @@ from korat.core.errors import Invalid, Problem
 from korat.core.model.builtin import may_write
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
+from korat.core.model.kubernetes.endpointslice import wanted_slices
 from korat.core.model.kubernetes.workload import endpoint_of, interface_name
-from korat.core.model.pod import Pod
+from korat.core.model.label import SERVICE_NAME
+from korat.core.model.pod import Pod, PodIp
 from korat.core.model.resource import Resource
+from korat.core.model.service import EndpointSlice, Service
 from korat.core.net.address import Addr, Prefix
 from korat.core.policy.cluster import Cluster
 from korat.drivers.store.batch import Verb, run
@@ -99,7 +102,7 @@ def bare(resource: Resource) -> Resource:
 def running(
     objects: Mapping[Key, Resource], places: Places, notes: tuple[str, ...] = ()
 ) -> Snapshot:
-    """The snapshot in which every pod runs."""
+    """The snapshot in which every pod runs, and every service has endpoints."""
     there = dict(objects)
     invented = set()
     known = {(r.metadata.namespace, r.spec.pod) for r in _endpoints(there.values())}
@@ -117,9 +120,34 @@ def running(
         there[endpoint.key] = endpoint
         if not addresses:
             invented.add(endpoint.key)
+    there.update(_slices(there.values()))
     return Snapshot(
         Objects(there, 0), Cluster.build(there.values()), places, frozenset(invented), notes
     )
+
+
+def _slices(resources: Collection[Resource]) -> Mapping[Key, Resource]:
+    """The slices of those services of which nobody has written any."""
+    written = {
+        (r.metadata.namespace, r.metadata.labels.get(SERVICE_NAME))
+        for r in resources
+        if isinstance(r, EndpointSlice)
+    }
+    services = (r for r in resources if isinstance(r, Service))
+    open_ = [s for s in services if (s.metadata.namespace, s.metadata.name) not in written]
+    owned = {(r.metadata.namespace, r.spec.pod): r for r in _endpoints(resources)}
+    pods = (r for r in resources if isinstance(r, Pod))
+    placed = [_placed(pod, owned.get((pod.metadata.namespace, pod.metadata.name))) for pod in pods]
+    return wanted_slices([*open_, *placed])
+
+
+def _placed(pod: Pod, endpoint: WorkloadEndpoint | None) -> Pod:
+    """The pod with the addresses of its endpoint."""
+    if endpoint is None:
+        return pod
+    addresses = (Addr.parse_interface(text) for text in endpoint.spec.ip_networks)
+    ips = tuple(PodIp(str(addr)) for addr in addresses)
+    return replace(pod, status=replace(pod.status, pod_ips=ips))
 
 
 def _endpoints(resources: Iterable[Resource]) -> list[WorkloadEndpoint]:

@@ -48,7 +48,8 @@ def _entity(entity: EntityRule) -> Iterator[str]:
         accounts = entity.service_accounts
         yield f"accounts {', '.join(accounts.names) or accounts.selector}"
     if entity.services is not None:
-        yield f"service {entity.services.name}"
+        service = entity.services
+        yield f"service {'/'.join(filter(None, (service.namespace, service.name)))}"
     yield from _numbers(entity)
 
 

@@ -1,5 +1,7 @@
 """The lab's kubelet and scheduler: makes the pods of the store run on the lab's nodes.
 
+It keeps the EndpointSlices of Services too, which follow from the pods.
+
 The store says which pods there should be; this makes it so, again and again: it gives pods without
 a node one, starts what is missing (namespace, CNI ADD, answering ports, status) and stops what is
 no longer wanted. It judges by the present state only, so it does not matter how a state came about.
@@ -31,6 +33,8 @@ from korat.drivers.report import NodeReport, publish
 from korat.lab.cni_runtime import Attachment, CniRuntime, Json
 from korat.lab.responder import PodPort, Responder, sctp_works
 from korat.lab.roster import netns_of
+from korat.lab.slice_keeper import KINDS as _SLICE_KINDS
+from korat.lab.slice_keeper import SliceKeeper
 from korat.lab.state import LabPaths
 from korat.ports import Event, Record, Store, Watch
 
@@ -38,6 +42,7 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
+_KINDS = ("Pod", *_SLICE_KINDS)
 _POLL_S = 1.0
 _START_AT_ONCE = 8
 _RETRY_S = 1.0
@@ -77,6 +82,7 @@ class Kubelet:
         self._paths = paths
         self._nodes = {node.name: node for node in nodes}
         self._responder = responder
+        self._slices = SliceKeeper(store)
         self._running: dict[Key, _Running] = {}
         self._said: dict[Key, str] = {}
         self._stopping = threading.Event()
@@ -108,25 +114,25 @@ class Kubelet:
                 self._stopping.wait(_RETRY_S)
 
     def _follow(self) -> None:
-        snapshot = self._store.list(["Pod"])
-        pods = {record.key: record for record in snapshot.records}
+        snapshot = self._store.list(_KINDS)
+        records = {record.key: record for record in snapshot.records}
         seen = snapshot.revision
         with self._store.watch(snapshot.revision) as watch:
             self._watch = watch
             dirty = True
             while not self._stopping.is_set():
                 if dirty:
-                    dirty = not self._reconcile(pods)
+                    dirty = not self._reconcile(records)
                 self._report(seen)
                 for event in self._heard(watch, _RETRY_S if dirty else _POLL_S):
                     seen = event.revision
-                    if event.key.kind != "Pod":
+                    if event.key.kind not in _KINDS:
                         continue
                     dirty = True
                     if event.record is None:
-                        pods.pop(event.key, None)
+                        records.pop(event.key, None)
                     else:
-                        pods[event.key] = event.record
+                        records[event.key] = event.record
 
     def _heard(self, watch: Watch, timeout_s: float) -> list[Event]:
         """What happened: once something does, all that follows within a moment.
@@ -150,7 +156,7 @@ class Kubelet:
 
     def _reconcile(self, records: Mapping[Key, Record]) -> bool:
         """One pass; True when nothing is left to be tried again."""
-        pods = {key: _load(record) for key, record in records.items()}
+        pods = {key: _load(record) for key, record in records.items() if key.kind == "Pod"}
         pods = self._schedule(pods, records)
         gone = [
             key
@@ -165,7 +171,8 @@ class Kubelet:
             for key, running in self._running.items()
             if key in pods and pods[key].metadata.labels != running.pod.metadata.labels
         ]
-        return all((stopped, started, self._each(self._relabel, relabelled)))
+        done = self._each(self._relabel, relabelled)
+        return all((stopped, started, done, self._slices.keep(records.values())))
 
     def _each(self, work: Callable[[T], None], items: Iterable[T]) -> bool:
         """Do it for all of them at the same time; True when all went well."""

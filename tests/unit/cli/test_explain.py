@@ -201,6 +201,8 @@ def test_one_sentence(shop, source, target, words, expected):
         ("{action: Allow, source: {notSelector: x, serviceAccounts: {names: [a, b]}}}",
          "Allow from not x, accounts a, b"),
         ("{action: Allow, destination: {services: {name: s}}}", "Allow to service s"),
+        ("{action: Allow, source: {services: {name: s, namespace: shop}}}",
+         "Allow from service shop/s"),
     ],
 )  # fmt: skip
 def test_a_rule_in_words(rule, expected):

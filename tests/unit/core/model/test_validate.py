@@ -207,9 +207,57 @@ def source(**fields):
     return rule(protocol="TCP", source=fields)
 
 
+SERVICE = {"name": "s", "namespace": "n"}
+BESIDE_SERVICES = {
+    "selector": "has(a)",
+    "notSelector": "has(a)",
+    "nets": ["10.0.0.0/8"],
+    "notNets": ["10.0.0.0/8"],
+    "namespaceSelector": "has(a)",
+    "serviceAccounts": {"names": ["a"]},
+}
+
+
+@pytest.mark.parametrize("word", BESIDE_SERVICES)
+@pytest.mark.parametrize(("side", "way"), [("source", "ingress"), ("destination", "egress")])
+def test_services_stand_alone(side, way, word):
+    alone = {"services": SERVICE}
+    make("NetworkPolicy", spec={way: [rule(**{side: alone})]})
+    both = rule(**{side: {**alone, word: BESIDE_SERVICES[word]}})
+    assert rejected("NetworkPolicy", {way: [both]}) == [f"spec.{way}[0].{side}.services"]
+
+
+@pytest.mark.parametrize(
+    ("way", "fields", "field"),
+    [
+        ("egress", {"source": {"services": SERVICE}}, "source.services"),
+        ("ingress", {"destination": {"services": SERVICE}}, "destination.services"),
+        (
+            "egress",
+            {"protocol": "TCP", "destination": {"services": SERVICE, "ports": [80]}},
+            "destination.ports",
+        ),
+        (
+            "egress",
+            {"protocol": "TCP", "destination": {"services": SERVICE, "notPorts": [80]}},
+            "destination.ports",
+        ),
+    ],
+)
+def test_where_services_may_not_stand(way, fields, field):
+    assert rejected("NetworkPolicy", {way: [rule(**fields)]}) == [f"spec.{way}[0].{field}"]
+
+
+@pytest.mark.parametrize(("side", "way"), [("source", "ingress"), ("destination", "egress")])
+def test_a_global_policy_says_the_services_namespace(side, way):
+    make("GlobalNetworkPolicy", spec={way: [rule(**{side: {"services": SERVICE}})]})
+    lone = {way: [rule(**{side: {"services": {"name": "s"}}})]}
+    field = f"spec.{way}[0].{side}.services.namespace"
+    assert rejected("GlobalNetworkPolicy", lone) == [field]
+
+
 NETS = [f"10.0.{i}.0/24" for i in range(256)]
 PATHS = [{"exact": f"/{i}"} for i in range(20)]
-SERVICE = {"name": "s", "namespace": "n"}
 
 
 @pytest.mark.parametrize(

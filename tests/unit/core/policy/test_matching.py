@@ -11,6 +11,7 @@ from korat.core.policy.outcome import Action, Direction
 from policy_world import (
     address_set,
     allow,
+    endpoint_slice,
     judged,
     open_namespace,
     packet,
@@ -37,6 +38,8 @@ WORLD = [
     pod("far", FAR, namespace="blue", ports=[("alt", "TCP", 6000)], app="db"),
     address_set("lan", "192.0.2.0/24", "192.168.9.0/24", namespace="red", app="lan"),
     address_set("wan", "198.51.100.0/24", app="wan"),
+    endpoint_slice("s", "svc", DB, OUT, ports=[("TCP", 9)]),
+    endpoint_slice("s", "svc", FAR, namespace="blue"),
 ]  # fmt: skip
 
 
@@ -123,7 +126,12 @@ PEERS = {
         who(nets=["10.0.0.1/32", "10.0.0.3/32"], selector="has(app)"),
         "web",
     ),
-    "services are not known": (who(services=ServiceMatch(name="svc")), ""),
+    "a service": (who(services=ServiceMatch(name="svc")), "db out"),
+    "a service of another namespace": (
+        who(services=ServiceMatch(name="svc", namespace="blue")),
+        "far",
+    ),
+    "a service that is not there": (who(services=ServiceMatch(name="lost")), ""),
 }
 
 

@@ -91,8 +91,15 @@ def _address_types(service: Service) -> Sequence[str]:
 def _addresses(pod: Pod, family: Family) -> tuple[str, ...]:
     """The pod's address of a version, the first where it has several."""
     told = (*(each.ip for each in pod.status.pod_ips), pod.status.pod_ip)
-    own = (str(addr) for addr in map(Addr.parse, filter(None, told)) if addr.family is family)
+    own = (str(addr) for addr in map(_address, told) if addr and addr.family is family)
     return tuple(own)[:1]
+
+
+def _address(text: str) -> Addr | None:
+    try:
+        return Addr.parse(text)
+    except ValueError:
+        return None
 
 
 def _endpoint(pod: Pod, addresses: tuple[str, ...]) -> SliceEndpoint:

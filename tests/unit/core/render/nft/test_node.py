@@ -209,8 +209,7 @@ def test_an_outcome_logs_each_line_then_counts_then_decides():
         limited,
         limited,
         counts,
-        f"counter name {counter_name(NAMESPACED)} drop"
-        ' comment "ingress default NetworkPolicy shop/web rule 0"',
+        f'counter name {counter_name(NAMESPACED)} drop comment "{NAMESPACED.text}"',
     ]
     allowed = replace(outcome, action=Action.ALLOW, logs=(), passes=())
     [only] = outcome_chain(allowed, OutcomeSettings(deny_log=DenyLog(1, "1/second", 1))).rules
