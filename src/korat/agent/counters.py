@@ -92,7 +92,7 @@ class Counting:
         if enforced is None:
             return []
         sums = self.refresh()
-        actions = _Actions(enforced.cluster)
+        actions = _Actions(enforced.around.cluster)
         refs = enforced.ruleset.counters
         known = [(ref.text, ref, sums[name]) for name, ref in refs.items() if name in sums]
         return [_tally(ref, count, actions) for _, ref, count in sorted(known)]

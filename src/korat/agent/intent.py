@@ -1,4 +1,4 @@
-"""What a node's kernel should hold, worked out from the store's objects: pure, and whole.
+"""What a node's kernel should hold, worked out from the store's objects: pure, change by change.
 
 Output depends on the present objects only, never on how they came about, so a node that restarts
 arrives at the same state as one that saw every change.
@@ -17,11 +17,17 @@ from korat.core.model.key import Key
 from korat.core.model.label import AZURE_VNET
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr, Prefix
-from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
-from korat.core.render.nft.node import NodeInput, Pool, hook_settings, render, render_slow
+from korat.core.policy.inventory import Inventory, Surroundings
+from korat.core.render.nft.node import (
+    NodeInput,
+    NodeRenderer,
+    Pool,
+    hook_settings,
+    render_slow,
+)
 from korat.core.render.nft.ruleset import Ruleset
-from korat.core.table.compile import compile_node, local_endpoints, workloads_of
+from korat.core.table.compile import NodeCompiler, workloads_of
 from korat.core.table.paint import IntricateError
 from korat.core.table.value import NodePolicy
 
@@ -37,39 +43,103 @@ class Intent:
     endpoints: frozenset[Key]
     problems: tuple[Problem, ...]  # settings and objects that could not be honoured
     felix: FelixSettings
-    cluster: Cluster
+    around: Surroundings
 
 
 def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[str, str]) -> Intent:
-    """Everything one node needs."""
-    objects = resources.values()
-    node = resources.get(Key("Node", "", node_name))
-    labels = node.metadata.labels if node else {}
-    felix, problems = settings(node_name, labels, objects, environ)
-    cluster = Cluster.build(objects)
-    local = local_endpoints(cluster, node_name)
-    surroundings = NodeInput(
-        NodePolicy(workloads_of(local), {}),
-        felix,
-        pools=_read(objects, _pools, problems),
-        untouched=_read(objects, _vnet_prefixes, problems),
-        hosts=_read(objects, _node_addresses, problems),
-    )
-    try:
-        ruleset = render(replace(surroundings, policy=compile_node(cluster, node_name)))
-    except IntricateError as error:
-        ruleset = render_slow(surroundings, cluster, local)
-        rule = f"is enforced rule by rule, which is slower: {error}"
-        problems.append(Problem(f"the policy of node {node_name}", "", None, rule))
-    problems += _unguarded(local, hook_settings(felix).interface_prefixes)
-    return Intent(
-        ruleset=ruleset,
-        routes={addr: each.interface for each in local for addr in each.addresses},
-        endpoints=frozenset(each.key for each in local),
-        problems=(*problems, *cluster.problems),
-        felix=felix,
-        cluster=cluster,
-    )
+    """Everything one node needs, from scratch."""
+    state = NodeState(node_name, environ)
+    for key, resource in resources.items():
+        state.set(key, resource)
+    return state.intent()
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What the node's settings and the cluster's say beside policy."""
+
+    node: NodeInput
+    problems: tuple[Problem, ...]
+
+
+class NodeState:
+    """What a node knows of the store; each ``intent`` works out only what has changed."""
+
+    def __init__(self, node_name: str, environ: Mapping[str, str]) -> None:
+        self._node_name = node_name
+        self._environ = environ
+        self._compiler = NodeCompiler(node_name)
+        self._inventory = Inventory(self._compiler)
+        self._renderer = NodeRenderer()
+        self._others: dict[Key, Resource] = {}
+        self._frame: _Frame | None = None
+        self._known: set[Key] = set()
+        self._local: tuple[Endpoint, ...] = ()
+        self._routes: Mapping[Addr, str] = {}
+
+    @property
+    def known(self) -> frozenset[Key]:
+        """The keys of all objects that were set."""
+        return frozenset(self._known)
+
+    def set(self, key: Key, resource: Resource | None) -> None:
+        """An object came, changed, or (None) went."""
+        if resource is None:
+            self._known.discard(key)
+        else:
+            self._known.add(key)
+        if self._inventory.set(key, resource):
+            return
+        self._frame = None
+        if resource is None:
+            self._others.pop(key, None)
+        else:
+            self._others[key] = resource
+
+    def intent(self) -> Intent:
+        """Everything the node needs now."""
+        if self._frame is None:
+            self._frame = self._framed()
+        problems = list(self._frame.problems)
+        ruleset = self._ruleset(self._frame.node, problems)
+        local = tuple(self._compiler.local)
+        if local != self._local:
+            self._local = local
+            self._routes = {addr: e.interface for e in local for addr in e.addresses}
+        felix = self._frame.node.felix
+        problems += _unguarded(local, hook_settings(felix).interface_prefixes)
+        return Intent(
+            ruleset=ruleset,
+            routes=self._routes,
+            endpoints=frozenset(each.key for each in local),
+            problems=(*problems, *self._inventory.problems),
+            felix=felix,
+            around=self._inventory.around(local),
+        )
+
+    def _framed(self) -> _Frame:
+        node = self._others.get(Key("Node", "", self._node_name))
+        labels = node.metadata.labels if node else {}
+        objects = self._others.values()
+        felix, problems = settings(self._node_name, labels, objects, self._environ)
+        made = NodeInput(
+            NodePolicy((), {}),
+            felix,
+            pools=_read(objects, _pools, problems),
+            untouched=_read(objects, _vnet_prefixes, problems),
+            hosts=_read(objects, _node_addresses, problems),
+        )
+        return _Frame(made, tuple(problems))
+
+    def _ruleset(self, node: NodeInput, problems: list[Problem]) -> Ruleset:
+        try:
+            return self._renderer.render(replace(node, policy=self._compiler.settle()))
+        except IntricateError as error:
+            rule = f"is enforced rule by rule, which is slower: {error}"
+            problems.append(Problem(f"the policy of node {self._node_name}", "", None, rule))
+        local = self._compiler.local
+        policy = NodePolicy(workloads_of(local), {})
+        return render_slow(replace(node, policy=policy), self._inventory.cluster(), local)
 
 
 def _unguarded(local: Iterable[Endpoint], prefixes: tuple[str, ...]) -> Iterator[Problem]:

@@ -14,10 +14,9 @@ from typing import Protocol
 import structlog
 
 from korat.agent.feed import Batch
-from korat.agent.intent import Intent, intent
+from korat.agent.intent import Intent, NodeState
 from korat.core.errors import Invalid, KoratError, Problem
 from korat.core.model import codec
-from korat.core.model.key import Key
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr
 from korat.core.render.nft.diff import stages
@@ -54,8 +53,6 @@ class NodeLoop:
         on_applied: Callable[[int], None] = lambda _revision: None,
     ) -> None:
         """``on_applied`` hears each revision that the kernel has come to enforce."""
-        self._node_name = node_name
-        self._environ = environ
         self._kernel = kernel
         self._on_applied = on_applied
         self._changed = threading.Condition()
@@ -65,7 +62,9 @@ class NodeLoop:
         self._stopping = False
         self._revision = -1
         self._applied_revision = -1
-        self._resources: dict[Key, Resource] = {}
+        self._state = NodeState(node_name, environ)
+        self._read = False
+        self._routes: Mapping[Addr, str] | None = None  # None: to be looked at
         self._in_kernel: Ruleset | None = None  # None: unknown, so that all is loaded
         self._addresses: frozenset[Addr] = frozenset()
         self._problems: tuple[Problem, ...] = ()
@@ -116,7 +115,7 @@ class NodeLoop:
                 self._apply()
                 pause_s = 0.0
             except Exception as error:
-                self._in_kernel = None
+                self._in_kernel = self._routes = None
                 pause_s = min(max(pause_s * 2, _RETRY_FIRST_S), _RETRY_LAST_S)
                 known = isinstance(error, KoratError)
                 what = "cannot program the kernel" if known else "a defect; the last policy stays"
@@ -130,6 +129,8 @@ class NodeLoop:
                 self._refresh = True
             self._changed.wait_for(self._has_work)
             batches, self._pending = self._pending, []
+            if self._refresh:
+                self._routes = None
             if self._reload:
                 self._in_kernel = None
             self._refresh = self._reload = False
@@ -138,32 +139,25 @@ class NodeLoop:
         return not self._stopping
 
     def _has_work(self) -> bool:
-        known = self._resources or self._pending
-        return self._stopping or bool(self._pending) or (self._refresh and bool(known))
+        return self._stopping or bool(self._pending) or (self._refresh and self._read)
 
     def _merge(self, batch: Batch) -> None:
         if batch.full:
-            self._resources.clear()
+            for key in self._state.known - batch.changes.keys():
+                self._state.set(key, None)
         for key, record in batch.changes.items():
-            resource = _load(record) if record else None
-            if resource is None:
-                self._resources.pop(key, None)
-            else:
-                self._resources[key] = resource
+            self._state.set(key, _load(record) if record else None)
+        self._read = True
         self._revision = batch.revision
 
     def _apply(self) -> None:
         begun = time.perf_counter()
-        wanted = intent(self._resources, self._node_name, self._environ)
+        wanted = self._state.intent()
         transactions = stages(self._in_kernel, wanted.ruleset)
         for transaction in transactions:
             self._kernel.apply(transaction)
         self._in_kernel, self._enforced = wanted.ruleset, wanted
-        # Routes of workloads that went while the agent was away are found in the kernel alone.
-        gone = self._kernel.sync_routes(wanted.routes) | (self._addresses - wanted.routes.keys())
-        if gone:
-            self._kernel.forget(gone)
-        self._addresses = frozenset(wanted.routes)
+        self._route(wanted.routes)
         self._tell_problems(wanted)
         took_ms = round((time.perf_counter() - begun) * 1000, 1)
         log.debug("applied", revision=self._revision, ms=took_ms, bytes=sum(map(len, transactions)))
@@ -171,6 +165,16 @@ class NodeLoop:
             self._applied_revision = self._revision
             self._changed.notify_all()
         self._on_applied(self._revision)
+
+    def _route(self, routes: Mapping[Addr, str]) -> None:
+        if routes is self._routes:
+            return
+        # Routes of workloads that went while the agent was away are found in the kernel alone.
+        gone = self._kernel.sync_routes(routes) | (self._addresses - routes.keys())
+        if gone:
+            self._kernel.forget(gone)
+        self._addresses = frozenset(routes)
+        self._routes = routes
 
     def _tell_problems(self, wanted: Intent) -> None:
         """Settings and objects that could not be honoured, once each."""

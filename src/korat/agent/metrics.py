@@ -96,7 +96,7 @@ def _counters(tallies: Iterable[Tally]) -> Iterator[Metric]:
 
 
 def _gauges(enforced: Intent) -> Iterator[tuple[str, str, int]]:
-    cluster, ruleset = enforced.cluster, enforced.ruleset
+    cluster, ruleset = enforced.around.cluster, enforced.ruleset
     policies = sum(len(tier.policies) for tier in cluster.tiers)
     sets = sum(isinstance(lookup, NamedSet) for lookup in ruleset.lookups.values())
     active = len(active_policies(cluster, enforced.endpoints))
@@ -106,7 +106,7 @@ def _gauges(enforced: Intent) -> Iterator[tuple[str, str, int]]:
     yield "felix_cluster_num_policies", "Policies in the cluster.", policies
     yield "felix_cluster_num_profiles", "Profiles in the cluster.", len(cluster.profiles)
     yield "felix_cluster_num_tiers", "Tiers in the cluster.", len(cluster.tiers)
-    yield "felix_cluster_num_workload_endpoints", "Workloads.", len(cluster.endpoints)
+    yield "felix_cluster_num_workload_endpoints", "Workloads.", enforced.around.workloads
     yield "felix_nft_chains", "Chains of the table inet korat.", len(ruleset.chains)
     yield "felix_nft_rules", "Rules of the table inet korat.", rules
     yield "felix_nft_sets", "Sets of the table inet korat.", sets

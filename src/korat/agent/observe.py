@@ -115,5 +115,5 @@ class Observer:
         """The local workload whose policy denied."""
         enforced = self._enforced()
         address = header.dst if direction is Direction.INGRESS else header.src
-        found = enforced.cluster.endpoint_at(address) if enforced else None
+        found = enforced.around.cluster.endpoint_at(address) if enforced else None
         return f"{found.key.namespace}/{found.key.name}" if found else ""

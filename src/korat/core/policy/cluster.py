@@ -63,9 +63,9 @@ class Cluster:
         return cls(
             endpoints=tuple(workloads),
             sets=tuple(_read(_sets(every), lambda r: set_of(r, lent), problems)),
-            tiers=_tiers(_of(TierResource, every), policies),
+            tiers=tiers_of(_of(TierResource, every), policies),
             profiles={profile.name: profile for profile in profiles},
-            services=_by_service(_read(_of(EndpointSlice, every), slice_of, problems)),
+            services=by_service(_read(_of(EndpointSlice, every), slice_of, problems)),
             problems=tuple(problems),
         )
 
@@ -96,7 +96,8 @@ def _sets(resources: Sequence[Resource]) -> list[NetworkSet | GlobalNetworkSet]:
     return [*_of(NetworkSet, resources), *_of(GlobalNetworkSet, resources)]
 
 
-def _by_service(slices: Iterable[Slice]) -> dict[ServiceName, tuple[Slice, ...]]:
+def by_service(slices: Iterable[Slice]) -> dict[ServiceName, tuple[Slice, ...]]:
+    """The slices of each service that has any, in the order given."""
     found: defaultdict[ServiceName, list[Slice]] = defaultdict(list)
     for each in slices:
         if each.service.name:
@@ -115,7 +116,7 @@ def _read(resources: Iterable[R], read: Callable[[R], T], problems: list[Problem
     return values
 
 
-def _tiers(stored: Iterable[TierResource], policies: Iterable[Policy]) -> tuple[Tier, ...]:
+def tiers_of(stored: Iterable[TierResource], policies: Iterable[Policy]) -> tuple[Tier, ...]:
     """Tiers in order: stored ones first, then those that policies name but nobody stored.
 
     The latter are enforced too, with Deny at their end.

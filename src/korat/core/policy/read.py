@@ -50,7 +50,24 @@ _SLICE_PROTOCOLS = {"UDP": Protocol.UDP, "SCTP": Protocol.SCTP}
 
 
 def endpoint_of(resource: WorkloadEndpoint, lent: ProfileLabels) -> Endpoint:
-    """A workload endpoint; ``lent`` has the labels of every profile by name.
+    """A workload endpoint; ``lent`` has the labels of every profile by name."""
+    spec = resource.spec
+    return Endpoint(
+        key=resource.key,
+        node=spec.node,
+        interface=spec.interface_name,
+        addresses=tuple(sorted({Addr.parse_interface(text) for text in spec.ip_networks})),
+        labels=inherited(own_labels(resource), spec.profiles, lent),
+        ports=tuple(
+            NamedPort(p.name, protocol_number(p.protocol), p.port) for p in spec.ports if p.name
+        ),
+        profiles=spec.profiles,
+        spoof_allowed=tuple(Prefix.parse(text) for text in spec.allow_spoofed_source_prefixes),
+    )
+
+
+def own_labels(resource: WorkloadEndpoint) -> Mapping[str, str]:
+    """The labels that a workload endpoint has whatever its profiles lend it.
 
     The labels that Calico derives from the object itself are set here too, since an object written
     by hand may lack them, and an account's name may be too long for a stored label. None may
@@ -65,28 +82,25 @@ def endpoint_of(resource: WorkloadEndpoint, lent: ProfileLabels) -> Endpoint:
         SERVICE_ACCOUNT: spec.service_account_name,
     }
     own.update({key: value for key, value in derived.items() if value})
-    return Endpoint(
-        key=resource.key,
-        node=spec.node,
-        interface=spec.interface_name,
-        addresses=tuple(sorted({Addr.parse_interface(text) for text in spec.ip_networks})),
-        labels=_inherited(own, spec.profiles, lent),
-        ports=tuple(
-            NamedPort(p.name, protocol_number(p.protocol), p.port) for p in spec.ports if p.name
-        ),
-        profiles=spec.profiles,
-        spoof_allowed=tuple(Prefix.parse(text) for text in spec.allow_spoofed_source_prefixes),
-    )
+    return own
 
 
 def set_of(resource: NetworkSet | GlobalNetworkSet, lent: ProfileLabels) -> AddressSet:
     """A network set; one in a namespace has the namespace's label and inherits its labels."""
-    own, namespace = dict(resource.metadata.labels), resource.metadata.namespace
-    parents = (namespace_profile_name(namespace),) if namespace else ()
-    if namespace:
-        own[NAMESPACE] = namespace
+    own, parents = set_labels(resource)
     nets = {Prefix.parse(text) for text in resource.spec.nets}
-    return AddressSet(resource.key, tuple(sorted(nets)), _inherited(own, parents, lent))
+    return AddressSet(resource.key, tuple(sorted(nets)), inherited(own, parents, lent))
+
+
+def set_labels(
+    resource: NetworkSet | GlobalNetworkSet,
+) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """The labels that a network set has by itself, and the profiles that lend it more."""
+    namespace = resource.metadata.namespace
+    if not namespace:
+        return resource.metadata.labels, ()
+    own = {**resource.metadata.labels, NAMESPACE: namespace}
+    return own, (namespace_profile_name(namespace),)
 
 
 def slice_of(resource: EndpointSlice) -> Slice:
@@ -161,7 +175,7 @@ def _rule(rule: Rule, namespace: str) -> PolicyRule:
     return PolicyRule(rule, source, destination, v4, v6)
 
 
-def _inherited(
+def inherited(
     own: Mapping[str, str], profiles: Iterable[str], lent: ProfileLabels
 ) -> Mapping[str, str]:
     """Own labels win over those of profiles, and an earlier profile's over a later one's."""

@@ -4,8 +4,8 @@ Source: felix/calc/policy_sorter.go and policy_resolver.go (order, tiers that no
 """
 
 import math
-from collections.abc import Iterable
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from korat.core.model.key import Key
@@ -88,22 +88,19 @@ class Governors:
     def of(self, key: Key, direction: Direction) -> tuple[TierUse, ...]:
         """The tiers that govern one direction of a local endpoint, in order."""
         found = sorted(
-            (self._tier(policy.tier)[0], self._ranks[policy.key], policy.key)
-            for policy in self._selecting(key)
-            if direction in policy.directions
+            (self._tier(self._policies[own].tier)[0], self._ranks[own], own)
+            for selector in self._index.selectors_of(key)
+            for own in self._by_selector[selector]
+            if direction in self._policies[own].directions
         )
         return tuple(
-            TierUse(rank.name, self._tier(rank.name)[1], tuple(self._of_keys(ranked)))
-            for rank, ranked in groupby(found, key=lambda each: each[0])
+            TierUse(
+                rank.name,
+                self._tier(rank.name)[1],
+                tuple(self._policies[own] for _, _, own in ranked),
+            )
+            for rank, ranked in groupby(found, key=itemgetter(0))
         )
-
-    def _selecting(self, key: Key) -> Iterable[Policy]:
-        for selector in self._index.selectors_of(key):
-            for policy in self._by_selector[selector]:
-                yield self._policies[policy]
-
-    def _of_keys(self, ranked: Iterable[tuple[TierRank, tuple[float, str], Key]]) -> list[Policy]:
-        return [self._policies[key] for _, _, key in ranked]
 
     def _tier(self, name: str) -> tuple[TierRank, bool]:
         return self._tiers.get(name) or (TierRank(True, math.inf, name), True)

@@ -76,8 +76,9 @@ def _transactions(old: Ruleset | None, new: Ruleset, *, staged: bool) -> Iterato
     steps = _Steps(*(_Step(old, new) for _ in range(4))) if staged else _Steps(*[whole] * 4)
     _sort_chains(old, new, steps)
     _sort_lookups(old, new, steps)
-    steps.build.born_counters.extend(new.counters.keys() - old.counters.keys())
-    steps.clear.dead_counters.extend(old.counters.keys() - new.counters.keys())
+    for name, before, after in differences(old.counters, new.counters):
+        steps.build.born_counters.extend([name] if before is None else ())
+        steps.clear.dead_counters.extend([name] if after is None else ())
     for step in steps.merged() if staged else (whole,):
         lines = list(step.lines())
         if lines:

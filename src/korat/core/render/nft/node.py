@@ -16,7 +16,7 @@ from korat.core.policy.entity import Endpoint
 from korat.core.render.nft.hook import HookSettings, HostAction, render_hooks
 from korat.core.render.nft.nat import NatSettings, render_nat
 from korat.core.render.nft.outcome import DenyLog, OutcomeSettings
-from korat.core.render.nft.policy import render_policy
+from korat.core.render.nft.policy import PolicyRenderer
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.render.nft.sequence import render_sequences
 from korat.core.render.nft.statement import Span
@@ -51,12 +51,8 @@ class NodeInput:
 
 
 def render(node: NodeInput) -> Ruleset:
-    """The table ``inet korat`` of a node."""
-    return _union(
-        render_hooks(node.policy.endpoints, hook_settings(node.felix)),
-        render_policy(node.policy, outcome_settings(node.felix)),
-        render_nat(nat_settings(node)),
-    )
+    """The table ``inet korat`` of a node, from scratch."""
+    return NodeRenderer().render(node)
 
 
 def render_slow(node: NodeInput, cluster: Cluster, local: Iterable[Endpoint]) -> Ruleset:
@@ -66,6 +62,33 @@ def render_slow(node: NodeInput, cluster: Cluster, local: Iterable[Endpoint]) ->
         render_sequences(cluster, local, outcome_settings(node.felix)),
         render_nat(nat_settings(node)),
     )
+
+
+class NodeRenderer:
+    """Renders one state of a node after the other; what stays the same is not made again."""
+
+    def __init__(self) -> None:
+        self._hooks: tuple[object, Ruleset] = None, Ruleset()
+        self._nat: tuple[object, Ruleset] = None, Ruleset()
+        self._policy: tuple[object, PolicyRenderer | None] = None, None
+
+    def render(self, node: NodeInput) -> Ruleset:
+        """The table ``inet korat`` of a node."""
+        hooks = node.policy.endpoints, hook_settings(node.felix)
+        if self._hooks[0] != hooks:
+            self._hooks = hooks, render_hooks(*hooks)
+        nat = nat_settings(node)
+        if self._nat[0] != nat:
+            self._nat = nat, render_nat(nat)
+        return _union(self._hooks[1], self._rendered(node), self._nat[1])
+
+    def _rendered(self, node: NodeInput) -> Ruleset:
+        settings = outcome_settings(node.felix)
+        renderer = self._policy[1]
+        if renderer is None or self._policy[0] != settings:
+            renderer = PolicyRenderer(settings)
+            self._policy = settings, renderer
+        return renderer.render(node.policy)
 
 
 def hook_settings(felix: FelixSettings) -> HookSettings:
@@ -108,8 +131,10 @@ def nat_settings(node: NodeInput) -> NatSettings:
 
 def _union(*parts: Ruleset) -> Ruleset:
     """Parts whose names do not meet, as one table."""
+    counting = [part.counters for part in parts if part.counters]
     return Ruleset(
         {name: lookup for part in parts for name, lookup in part.lookups.items()},
         {name: chain for part in parts for name, chain in part.chains.items()},
-        {name: ref for part in parts for name, ref in part.counters.items()},
+        # There may be thousands; as one object they are compared by what changed alone.
+        counting[0] if len(counting) == 1 else {n: r for each in counting for n, r in each.items()},
     )

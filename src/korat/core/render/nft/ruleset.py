@@ -163,9 +163,8 @@ class Ruleset:
     counters: Mapping[str, RuleRef] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in (*self.lookups, *self.chains, *self.counters):
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"not a name for nftables: {name!r}")
+        for name in (*self.lookups, *self.chains):
+            _plain(name)
 
     @property
     def text(self) -> str:
@@ -188,7 +187,13 @@ def declare_chain(name: str, chain: Chain) -> str:
 
 def declare_counter(name: str, ref: RuleRef) -> str:
     """The command that makes the counter, which says whom it counts for."""
-    return f"add counter {TABLE} {name} {{ comment {quoted(ref.text, _COMMENT_MAX)}; }}"
+    return f"add counter {TABLE} {_plain(name)} {{ comment {quoted(ref.text, _COMMENT_MAX)}; }}"
+
+
+def _plain(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not a name for nftables: {name!r}")
+    return name
 
 
 def declare_lookup(name: str, lookup: Lookup) -> str:

@@ -1,0 +1,280 @@
+"""The cluster as policy sees it, kept up to date: stored objects in, changed entities out.
+
+Says the same as ``Cluster.build`` of all objects, and holds of each no more than that needs: a
+hundred thousand endpoints share the labels that they have in common. What a profile lends is worked
+out again for its endpoints when it changes. An object that cannot be read is left out and named.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+from korat.core.errors import Problem
+from korat.core.model.builtin import DEFAULT_ALLOW
+from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
+from korat.core.model.key import Key
+from korat.core.model.kind import KINDS
+from korat.core.model.policy import Profile as ProfileResource
+from korat.core.model.policy import Tier as TierResource
+from korat.core.model.resource import Resource
+from korat.core.model.service import EndpointSlice
+from korat.core.pmap import PMap
+from korat.core.policy.cluster import Cluster, by_service, tiers_of
+from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Slice
+from korat.core.policy.read import (
+    endpoint_of,
+    governs_workloads,
+    inherited,
+    own_labels,
+    policy_of,
+    profile_of,
+    set_labels,
+    set_of,
+    slice_of,
+)
+from korat.core.policy.written import written_policy
+
+Labels = Mapping[str, str]
+
+
+class Listener(Protocol):
+    """Who is told of entities that came, changed, or (None) went."""
+
+    def set_endpoint(self, key: Key, endpoint: Endpoint | None) -> None:
+        """An endpoint, with the labels of its profiles."""
+
+    def set_address_set(self, key: Key, group: AddressSet | None) -> None:
+        """A network set, with the labels of its namespace."""
+
+    def set_slice(self, key: Key, part: Slice | None) -> None:
+        """Some endpoints of a service."""
+
+    def set_policy(self, key: Key, policy: Policy | None) -> None:
+        """A policy of any kind, by the key of the object that it is read from."""
+
+    def set_profile(self, name: str, profile: Profile | None) -> None:
+        """A profile's rules."""
+
+    def set_tier(self, name: str, order: float | None, *, denies: bool) -> None:
+        """A stored tier."""
+
+    def drop_tier(self, name: str) -> None:
+        """A tier that is stored no more."""
+
+
+class _Pool:
+    """Label maps that are equal as one object, as long as anybody has them."""
+
+    def __init__(self) -> None:
+        self._maps: dict[frozenset[tuple[str, str]], Labels] = {}
+        self._uses: dict[int, int] = {}
+
+    def take(self, labels: Labels) -> Labels:
+        """The one map for all that are equal to this one; one use more of it."""
+        found = self._maps.setdefault(frozenset(labels.items()), labels)
+        self._uses[id(found)] = self._uses.get(id(found), 0) + 1
+        return found
+
+    def give_back(self, labels: Labels) -> None:
+        """One use less of a map that was taken."""
+        self._uses[id(labels)] -= 1
+        if not self._uses[id(labels)]:
+            del self._uses[id(labels)]
+            del self._maps[frozenset(labels.items())]
+
+
+class Inventory:
+    """All that policy needs of the stored objects; tells a listener what of it changes."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._lent: dict[str, Labels] = {}
+        self._pool = _Pool()
+        self._own: dict[Key, Labels] = {}
+        self._endpoints: dict[Key, Endpoint] = {}
+        self._sets: dict[Key, AddressSet] = {}
+        self._slices: dict[Key, Slice] = {}
+        self._policies: PMap[Key, Policy] = PMap()
+        self._profiles: PMap[str, Profile] = PMap()
+        self._tiers: dict[str, TierResource] = {}
+        self._parents: dict[Key, tuple[str, ...]] = {}
+        self._borrowers: defaultdict[str, set[Key]] = defaultdict(set)
+        self._problems: dict[Key, tuple[Problem, ...]] = {}
+        self._setters: dict[str, Callable[[Key, Resource | None], None]] = {
+            "WorkloadEndpoint": self._set_endpoint,
+            "NetworkSet": self._set_group,
+            "GlobalNetworkSet": self._set_group,
+            "EndpointSlice": self._set_slice,
+            "Profile": self._set_profile,
+            "Tier": self._set_tier,
+            **{kind: self._set_policy for kind in KINDS if kind.endswith("NetworkPolicy")},
+        }
+        self._set_profile(DEFAULT_ALLOW.key, DEFAULT_ALLOW)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is left out or means something else than it says, in the order of keys."""
+        return tuple(each for key in sorted(self._problems) for each in self._problems[key])
+
+    @property
+    def workloads(self) -> int:
+        """How many workload endpoints there are."""
+        return len(self._endpoints)
+
+    def set(self, key: Key, resource: Resource | None) -> bool:
+        """An object came, changed, or (None) went; False when policy has no use for its kind."""
+        change = self._setters.get(key.kind)
+        if change is None:
+            return False
+        self._problems.pop(key, None)
+        try:
+            change(key, resource)
+        except ValueError as error:
+            self._problems[key] = (_left_out(key, error),)
+            change(key, None)
+        return True
+
+    def around(self, local: tuple[Endpoint, ...]) -> "Surroundings":
+        """What is known of a node's own endpoints' policies, as a value of this moment."""
+        tiers = tuple(self._tiers.values())
+        return Surroundings(local, self._policies, self._profiles, tiers, self.workloads)
+
+    def cluster(self) -> Cluster:
+        """The whole snapshot; takes as long as there are objects."""
+        return Cluster(
+            endpoints=tuple(self._endpoints[key] for key in sorted(self._endpoints)),
+            sets=tuple(self._sets[key] for key in sorted(self._sets)),
+            tiers=tiers_of(self._tiers.values(), self._policies.values()),
+            profiles=dict(self._profiles),
+            services=by_service(self._slices[key] for key in sorted(self._slices)),
+            problems=self.problems,
+        )
+
+    def _set_endpoint(self, key: Key, resource: Resource | None) -> None:
+        found: Endpoint | None = None
+        if isinstance(resource, WorkloadEndpoint):
+            found = endpoint_of(resource, self._lent)
+            found = replace(found, labels=self._pool.take(found.labels))
+        before = self._endpoints.pop(key, None)
+        if before is not None:
+            self._pool.give_back(before.labels)
+            self._pool.give_back(self._own.pop(key))
+            self._repay(key, before.profiles)
+        if found is not None and isinstance(resource, WorkloadEndpoint):
+            self._endpoints[key] = found
+            self._own[key] = self._pool.take(own_labels(resource))
+            self._borrow(key, found.profiles)
+        self._listener.set_endpoint(key, found)
+
+    def _set_group(self, key: Key, resource: Resource | None) -> None:
+        found: AddressSet | None = None
+        if isinstance(resource, NetworkSet | GlobalNetworkSet):
+            found = set_of(resource, self._lent)
+        if self._sets.pop(key, None) is not None:
+            del self._own[key]
+            self._repay(key, self._parents.pop(key))
+        if found is not None and isinstance(resource, NetworkSet | GlobalNetworkSet):
+            self._sets[key] = found
+            self._own[key], self._parents[key] = set_labels(resource)
+            self._borrow(key, self._parents[key])
+        self._listener.set_address_set(key, found)
+
+    def _set_slice(self, key: Key, resource: Resource | None) -> None:
+        found = slice_of(resource) if isinstance(resource, EndpointSlice) else None
+        self._slices.pop(key, None)
+        if found is not None:
+            self._slices[key] = found
+        self._listener.set_slice(key, found)
+
+    def _set_policy(self, key: Key, resource: Resource | None) -> None:
+        written = written_policy(resource) if resource is not None else None
+        found = None
+        if written is not None and governs_workloads(written.policy):
+            found = policy_of(written)
+        if written is not None and written.problems:
+            self._problems[key] = written.problems
+        self._policies = self._policies.changed({key: found})
+        self._listener.set_policy(key, found)
+
+    def _set_tier(self, key: Key, resource: Resource | None) -> None:
+        if isinstance(resource, TierResource):
+            self._tiers[key.name] = resource
+            denies = resource.spec.default_action != "Pass"
+            self._listener.set_tier(key.name, resource.spec.order, denies=denies)
+        else:
+            self._tiers.pop(key.name, None)
+            self._listener.drop_tier(key.name)
+
+    def _set_profile(self, key: Key, resource: Resource | None) -> None:
+        """A profile lends its labels even if its rules cannot be read."""
+        if resource is None and key == DEFAULT_ALLOW.key:
+            resource = DEFAULT_ALLOW
+        name = key.name
+        lent = resource.spec.labels_to_apply if isinstance(resource, ProfileResource) else None
+        if lent != self._lent.get(name):
+            self._lend(name, lent)
+        found = None
+        try:
+            found = profile_of(resource) if isinstance(resource, ProfileResource) else None
+        except ValueError as error:
+            self._problems[key] = (_left_out(key, error),)
+        self._profiles = self._profiles.changed({name: found})
+        self._listener.set_profile(name, found)
+
+    def _lend(self, name: str, labels: Labels | None) -> None:
+        """A profile's labels are others now, and so are those of all who borrow them."""
+        if labels is None:
+            self._lent.pop(name, None)
+        else:
+            self._lent[name] = labels
+        for key in tuple(self._borrowers.get(name, ())):
+            endpoint = self._endpoints.get(key)
+            if endpoint is not None:
+                fresh = inherited(self._own[key], endpoint.profiles, self._lent)
+                changed = replace(endpoint, labels=self._pool.take(fresh))
+                self._pool.give_back(endpoint.labels)
+                self._endpoints[key] = changed
+                self._listener.set_endpoint(key, changed)
+            else:
+                labels_now = inherited(self._own[key], self._parents[key], self._lent)
+                group = self._sets[key] = replace(self._sets[key], labels=labels_now)
+                self._listener.set_address_set(key, group)
+
+    def _borrow(self, key: Key, profiles: tuple[str, ...]) -> None:
+        for name in profiles:
+            self._borrowers[name].add(key)
+
+    def _repay(self, key: Key, profiles: tuple[str, ...]) -> None:
+        for name in profiles:
+            self._borrowers[name].discard(key)
+            if not self._borrowers[name]:
+                del self._borrowers[name]
+
+
+def _left_out(key: Key, error: ValueError) -> Problem:
+    return Problem(str(key), "", None, f"is left out: {error}")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A node's own endpoints and everybody's policies at one moment; safe in any thread."""
+
+    local: tuple[Endpoint, ...]
+    policies: Mapping[Key, Policy]
+    profiles: Mapping[str, Profile]
+    stored_tiers: tuple[TierResource, ...]
+    workloads: int
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """All policies in order, with no other endpoints than the node's own."""
+        return Cluster(
+            endpoints=tuple(sorted(self.local, key=lambda each: each.key)),
+            sets=(),
+            tiers=tiers_of(self.stored_tiers, self.policies.values()),
+            profiles=self.profiles,
+            services={},
+            problems=(),
+        )
