@@ -96,7 +96,8 @@ class PMap(Mapping[K, V]):
 
     @override
     def __repr__(self) -> str:
-        return f"PMap({dict(self)!r})"
+        # Tracebacks print what they see, and this may be a cluster.
+        return f"PMap of {self._count}"
 
 
 def differences(before: Mapping[K, V], after: Mapping[K, V]) -> Iterator[Difference[K, V]]:

@@ -24,12 +24,17 @@ def configure(environ: Mapping[str, str]) -> None:
     level = _LEVELS.get(environ.get("FELIX_LOGSEVERITYSCREEN", "info").lower(), logging.INFO)
     default = "console" if sys.stderr.isatty() else "json"
     as_json = environ.get("KORAT_LOG_FORMAT", default) == "json"
-    last = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    # Tracebacks without the values of variables: those may be secrets, or a whole cluster.
+    last = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            last,
+            *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -257,7 +257,7 @@ def _left_out(key: Key, error: ValueError) -> Problem:
     return Problem(str(key), "", None, f"is left out: {error}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Surroundings:
     """A node's own endpoints and everybody's policies at one moment; safe in any thread."""
 

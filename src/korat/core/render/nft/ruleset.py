@@ -150,7 +150,7 @@ class CounterMap:
 Lookup = NamedSet | VerdictMap | NumberMap | CounterMap
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Ruleset:
     """The table: sets and maps share one space of names, chains have another, counters a third.
 
