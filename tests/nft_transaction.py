@@ -8,6 +8,10 @@ import re
 from dataclasses import dataclass, field
 
 
+#: A counter as a rule names it, or an element; a rule may also look it up.
+_COUNTER = r'(?:counter name |: ")(count-\w+)'
+
+
 class Refused(Exception):
     """The kernel would refuse this command."""
 
@@ -50,7 +54,7 @@ class Table:
         for name in re.findall(r"@([\w-]+)", text):
             if name not in self.lookups:
                 raise Refused(f"no set: {text}")
-        for name in re.findall(r"counter name ([\w-]+)", text):
+        for name in re.findall(_COUNTER, text):
             if name not in self.counters:
                 raise Refused(f"no counter: {text}")
 
@@ -131,7 +135,7 @@ class Table:
 
 def _named(texts):
     text = "\n".join(texts)
-    counters = {f"counter {name}" for name in re.findall(r"counter name ([\w-]+)", text)}
+    counters = {f"counter {name}" for name in re.findall(_COUNTER, text)}
     chains = set(re.findall(r"(?:goto|jump) (\S+?)(?=[\s,}]|$)", text))
     return chains | counters | set(re.findall(r"@[\w-]+", text))
 

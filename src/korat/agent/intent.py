@@ -102,8 +102,8 @@ class NodeState:
             self._frame = self._framed()
         problems = list(self._frame.problems)
         ruleset = self._ruleset(self._frame.node, problems)
-        local = tuple(self._compiler.local)
-        if local != self._local:
+        local = self._compiler.local
+        if local is not self._local:
             self._local = local
             self._routes = {addr: e.interface for e in local for addr in e.addresses}
         felix = self._frame.node.felix

@@ -24,6 +24,8 @@ from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Slic
 from korat.core.policy.read import (
     endpoint_of,
     governs_workloads,
+    inherited,
+    own_labels,
     policy_of,
     profile_of,
     set_of,
@@ -58,7 +60,12 @@ class Cluster:
         stored = _of(ProfileResource, every)
         lent = {profile.metadata.name: profile.spec.labels_to_apply for profile in stored}
         profiles = _read([DEFAULT_ALLOW, *stored], profile_of, problems)
-        workloads = _read(_of(WorkloadEndpoint, every), lambda r: endpoint_of(r, lent), problems)
+
+        def read(resource: WorkloadEndpoint) -> Endpoint:
+            labels = inherited(own_labels(resource), resource.spec.profiles, lent)
+            return endpoint_of(resource, labels)
+
+        workloads = _read(_of(WorkloadEndpoint, every), read, problems)
         policies = _policies(every, problems)
         return cls(
             endpoints=tuple(workloads),

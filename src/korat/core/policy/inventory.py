@@ -64,25 +64,17 @@ class Listener(Protocol):
         """A tier that is stored no more."""
 
 
-class _Pool:
-    """Label maps that are equal as one object, as long as anybody has them."""
+class _Lot:
+    """Endpoints with the same labels of their own and the same profiles: their labels in all."""
 
-    def __init__(self) -> None:
-        self._maps: dict[frozenset[tuple[str, str]], Labels] = {}
-        self._uses: dict[int, int] = {}
+    __slots__ = ("key", "labels", "own", "profiles", "uses")
 
-    def take(self, labels: Labels) -> Labels:
-        """The one map for all that are equal to this one; one use more of it."""
-        found = self._maps.setdefault(frozenset(labels.items()), labels)
-        self._uses[id(found)] = self._uses.get(id(found), 0) + 1
-        return found
-
-    def give_back(self, labels: Labels) -> None:
-        """One use less of a map that was taken."""
-        self._uses[id(labels)] -= 1
-        if not self._uses[id(labels)]:
-            del self._uses[id(labels)]
-            del self._maps[frozenset(labels.items())]
+    def __init__(self, key: object, own: Labels, profiles: tuple[str, ...]) -> None:
+        self.key = key
+        self.own = own
+        self.profiles = profiles
+        self.labels: Labels = {}
+        self.uses = 0
 
 
 class Inventory:
@@ -91,7 +83,8 @@ class Inventory:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._lent: dict[str, Labels] = {}
-        self._pool = _Pool()
+        self._lots: dict[object, _Lot] = {}
+        self._lot_of: dict[Key, _Lot] = {}
         self._own: dict[Key, Labels] = {}
         self._endpoints: dict[Key, Endpoint] = {}
         self._sets: dict[Key, AddressSet] = {}
@@ -154,19 +147,34 @@ class Inventory:
 
     def _set_endpoint(self, key: Key, resource: Resource | None) -> None:
         found: Endpoint | None = None
+        lot: _Lot | None = None
         if isinstance(resource, WorkloadEndpoint):
-            found = endpoint_of(resource, self._lent)
-            found = replace(found, labels=self._pool.take(found.labels))
-        before = self._endpoints.pop(key, None)
-        if before is not None:
-            self._pool.give_back(before.labels)
-            self._pool.give_back(self._own.pop(key))
-            self._repay(key, before.profiles)
-        if found is not None and isinstance(resource, WorkloadEndpoint):
+            lot = self._lot(own_labels(resource), resource.spec.profiles)
+            found = endpoint_of(resource, lot.labels)
+        before = self._lot_of.pop(key, None)
+        if lot is not None and found is not None:
+            lot.uses += 1
+            self._lot_of[key] = lot
             self._endpoints[key] = found
-            self._own[key] = self._pool.take(own_labels(resource))
-            self._borrow(key, found.profiles)
+            self._borrow(key, lot.profiles)
+        else:
+            self._endpoints.pop(key, None)
+        if before is not None:
+            before.uses -= 1
+            if not before.uses:
+                del self._lots[before.key]
+            if lot is None or lot.profiles != before.profiles:
+                self._repay(key, before.profiles)
+                self._borrow(key, lot.profiles if lot is not None else ())
         self._listener.set_endpoint(key, found)
+
+    def _lot(self, own: Labels, profiles: tuple[str, ...]) -> _Lot:
+        key = frozenset(own.items()), profiles
+        lot = self._lots.get(key)
+        if lot is None:
+            lot = self._lots[key] = _Lot(key, own, profiles)
+            lot.labels = inherited(own, profiles, self._lent)
+        return lot
 
     def _set_group(self, key: Key, resource: Resource | None) -> None:
         found: AddressSet | None = None
@@ -229,17 +237,18 @@ class Inventory:
             self._lent.pop(name, None)
         else:
             self._lent[name] = labels
+        for lot in self._lots.values():
+            if name in lot.profiles:
+                lot.labels = inherited(lot.own, lot.profiles, self._lent)
         for key in tuple(self._borrowers.get(name, ())):
-            endpoint = self._endpoints.get(key)
-            if endpoint is not None:
-                fresh = inherited(self._own[key], endpoint.profiles, self._lent)
-                changed = replace(endpoint, labels=self._pool.take(fresh))
-                self._pool.give_back(endpoint.labels)
-                self._endpoints[key] = changed
-                self._listener.set_endpoint(key, changed)
+            lot_of = self._lot_of.get(key)
+            if lot_of is not None:
+                endpoint = replace(self._endpoints[key], labels=lot_of.labels)
+                self._endpoints[key] = endpoint
+                self._listener.set_endpoint(key, endpoint)
             else:
-                labels_now = inherited(self._own[key], self._parents[key], self._lent)
-                group = self._sets[key] = replace(self._sets[key], labels=labels_now)
+                now = inherited(self._own[key], self._parents[key], self._lent)
+                group = self._sets[key] = replace(self._sets[key], labels=now)
                 self._listener.set_address_set(key, group)
 
     def _borrow(self, key: Key, profiles: tuple[str, ...]) -> None:

@@ -49,15 +49,15 @@ ProfileLabels = Mapping[str, Mapping[str, str]]
 _SLICE_PROTOCOLS = {"UDP": Protocol.UDP, "SCTP": Protocol.SCTP}
 
 
-def endpoint_of(resource: WorkloadEndpoint, lent: ProfileLabels) -> Endpoint:
-    """A workload endpoint; ``lent`` has the labels of every profile by name."""
+def endpoint_of(resource: WorkloadEndpoint, labels: Mapping[str, str]) -> Endpoint:
+    """A workload endpoint; ``labels`` are its own and those of its profiles."""
     spec = resource.spec
     return Endpoint(
         key=resource.key,
         node=spec.node,
         interface=spec.interface_name,
         addresses=tuple(sorted({Addr.parse_interface(text) for text in spec.ip_networks})),
-        labels=inherited(own_labels(resource), spec.profiles, lent),
+        labels=labels,
         ports=tuple(
             NamedPort(p.name, protocol_number(p.protocol), p.port) for p in spec.ports if p.name
         ),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from korat.core.net.address import Addr, Family, Prefix
 from korat.core.policy.outcome import Direction
-from korat.core.table.atom import Atoms, union
+from korat.core.table.atom import Atoms, bits_of, union
 from korat.core.table.classes import ClassBook, PeerClass
 from korat.core.table.line import Line
 from korat.core.table.owner import Owner
@@ -28,7 +28,7 @@ class Kind:
         self.owners = owners
         self.beneath = beneath
         self.members: set[Place] = set()
-        self.truth = beneath | union(owner.truth for owner in owners)
+        self.truth = 0
         self.classes: dict[Direction, PeerClass | None] = {}
 
 
@@ -42,6 +42,7 @@ class AddressBook:
         self._kind_of: dict[Place, Kind] = {}
         self._kinds: dict[tuple[_Owned, int], Kind] = {}
         self._of_owner: dict[Owner, set[Kind]] = {}
+        self._of_bit: dict[int, set[Kind]] = {}
         self._wide: dict[tuple[Owner, Prefix], int] = {}
         self._nets: dict[InNets, Owner] = {}
         self._line = Line()
@@ -113,7 +114,7 @@ class AddressBook:
             self._relay()
         dirty = {kind for owner in changed for kind in self._of_owner.get(owner, ())}
         for kind in dirty:
-            kind.truth = kind.beneath | union(owner.truth for owner in kind.owners)
+            self._file(kind, kind.beneath | union(owner.truth for owner in kind.owners))
         touched, self._touched = self._touched, set()
         for place in touched:
             dirty.update(self._rekind(place))
@@ -123,8 +124,8 @@ class AddressBook:
             fresh_bits, side.mask = side.mask ^ masks[direction], masks[direction]
             if stale or fresh_bits:
                 side.lay(self._line)
-            others = (k for k in self._kinds.values() if fresh_bits & (k.truth | k.beneath))
-            for kind in dirty | set(others) if fresh_bits else dirty:
+            concerned = (self._of_bit.get(bit, ()) for bit in bits_of(fresh_bits))
+            for kind in dirty.union(*concerned):
                 _reclass(kind, direction, side)
             for place in touched:
                 at = self._kind_of.get(place)
@@ -132,6 +133,16 @@ class AddressBook:
             found[direction] = side.settle()
         self._sweep(dirty)
         return found
+
+    def _file(self, kind: Kind, truth: int) -> None:
+        """Give a kind its truth, and remember it under each bit."""
+        for bit in bits_of(kind.truth & ~truth):
+            self._of_bit[bit].discard(kind)
+            if not self._of_bit[bit]:
+                del self._of_bit[bit]
+        for bit in bits_of(truth & ~kind.truth):
+            self._of_bit.setdefault(bit, set()).add(kind)
+        kind.truth = truth
 
     def _relay(self) -> None:
         """Lay the line anew, and find the addresses under which it changed."""
@@ -156,6 +167,7 @@ class AddressBook:
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = Kind(*key)
+            self._file(kind, kind.beneath | union(owner.truth for owner in owned))
             for owner in owned:
                 self._of_owner.setdefault(owner, set()).add(kind)
         if not kind.members:
@@ -169,6 +181,7 @@ class AddressBook:
             if kind.members:
                 continue
             del self._kinds[kind.owners, kind.beneath]
+            self._file(kind, 0)
             for owner in kind.owners:
                 own = self._of_owner[owner]
                 own.discard(kind)

@@ -98,14 +98,15 @@ class NodeCompiler:
         self._local: dict[Key, Endpoint] = {}
         self._claimants: defaultdict[str, set[Key]] = defaultdict(set)
         self._holders: dict[str, Endpoint] = {}
+        self._sorted: tuple[Endpoint, ...] = ()
         self._stale: set[str] = set()
         self._plans: dict[str, dict[_Way, Planned]] = {}
         self._workloads: tuple[LocalEndpoint, ...] = ()
 
     @property
-    def local(self) -> list[Endpoint]:
+    def local(self) -> tuple[Endpoint, ...]:
         """The node's own endpoints as of the last ``settle``, by interface."""
-        return [self._holders[name] for name in sorted(self._holders)]
+        return self._sorted
 
     def set_endpoint(self, key: Key, endpoint: Endpoint | None) -> None:
         """An endpoint anywhere came, changed, or (None) went."""
@@ -215,15 +216,19 @@ class NodeCompiler:
             for interface, plans in self._plans.items():
                 if outdated.intersection(plans.values()):
                     self._stale.add(interface)
+        moved = False
         for interface in self._stale:
             claimants = self._claimants[interface]
-            if claimants:
-                self._holders[interface] = self._local[min(claimants)]
+            holder = self._local[min(claimants)] if claimants else None
+            moved |= holder is not self._holders.get(interface)
+            if holder is not None:
+                self._holders[interface] = holder
             else:
                 del self._claimants[interface]
                 self._holders.pop(interface, None)
-        if self._stale:
-            self._workloads = workloads_of(self.local)
+        if moved:
+            self._sorted = tuple(self._holders[name] for name in sorted(self._holders))
+            self._workloads = workloads_of(self._sorted)
 
     def _replan(self) -> None:
         """New plans for the interfaces that were touched; old ones go only after that."""
@@ -245,12 +250,12 @@ class NodeCompiler:
 
     def _learn(self) -> None:
         """Atoms that came and went."""
-        for atom in self._atoms.dead:
+        for atom, bit in self._atoms.dead.items():
             if isinstance(atom, InNets):
                 for book in self._books.values():
                     book.forget(atom)
             else:
-                self._owners.forget(atom)
+                self._owners.forget(atom, bit)
         for atom, bit in self._atoms.born.items():
             if isinstance(atom, InNets):
                 for book in self._books.values():

@@ -113,23 +113,26 @@ class Owners:
         """From now on the atom has a bit in the truth of whom it is true of."""
         match atom:
             case HasLabels(selector):
-                self._listen(selector)
+                self._index.add_selector(selector)
                 self._label_bits[selector] = bit
             case MeansPort(OwnsPort(selector, name), protocol, port):
                 if selector is not None:
-                    self._listen(selector)
+                    self._index.add_selector(selector)
                 meaning = NamedPort(name, protocol, port)
                 self._port_bits.setdefault(selector, {})[meaning] = bit
             case MeansPort(Serves(service)) | InService(service):
                 self._service_bits.setdefault(service, {})[atom] = bit
             case _:
                 return
-        for owner in self._asked(atom):
-            self._set(owner, self._truth(owner))
+        for owner in self._true_of(atom):
+            owner.truth |= 1 << bit
+            self.changed.add(owner)
 
-    def forget(self, atom: Atom) -> None:
+    def forget(self, atom: Atom, bit: int) -> None:
         """The atom has no bit any more."""
-        asked = tuple(self._asked(atom))
+        for owner in self._true_of(atom):
+            owner.truth &= ~(1 << bit)
+            self.changed.add(owner)
         match atom:
             case HasLabels(selector):
                 del self._label_bits[selector]
@@ -147,24 +150,24 @@ class Owners:
                 if not bits_of_service:
                     del self._service_bits[service]
             case _:
-                return
-        for owner in asked:
-            self._set(owner, self._truth(owner))
+                pass
 
-    def _asked(self, atom: Atom) -> AbstractSet[Owner]:
-        """Those of whom the atom may be true."""
+    def _true_of(self, atom: Atom) -> AbstractSet[Owner]:
+        """Those of whom the atom is true."""
         match atom:
             case HasLabels(selector):
                 return self._index.matching(selector)
-            case MeansPort(OwnsPort(_, name), protocol, port):
-                return self._of_port.get(name, {}).get((protocol, port), set())
-            case MeansPort(Serves(service)) | InService(service):
-                return self._of_service.get(service, set())
+            case MeansPort(OwnsPort(selector, name), protocol, port):
+                owners: set[Owner] = self._of_port.get(name, {}).get((protocol, port), set())
+                return owners if selector is None else owners & self._index.matching(selector)
+            case MeansPort(Serves(service), protocol, port):
+                meant = SlicePort(protocol, port)
+                serving = self._of_service.get(service, ())
+                return {each for each in serving if each.served and meant in each.served[2]}
+            case InService(service):
+                return self._of_service.get(service, frozenset())
             case _:
                 return frozenset()
-
-    def _listen(self, selector: Selector) -> None:
-        self._index.add_selector(selector)
 
     def _unlisten(self, selector: Selector) -> None:
         if selector not in self._label_bits and selector not in self._port_bits:
@@ -193,11 +196,6 @@ class Owners:
             if meant is None or meant in ports:
                 truth |= 1 << bit
         return truth
-
-    def _set(self, owner: Owner, truth: int) -> None:
-        if truth != owner.truth:
-            owner.truth = truth
-            self.changed.add(owner)
 
     def _mean(self, port: NamedPort, owner: Owner) -> None:
         if port.protocol not in PROTOCOLS_WITH_PORTS:

@@ -152,14 +152,14 @@ class _Steps(NamedTuple):
     def merged(self) -> list[_Step]:
         """As few steps as may be.
 
-        A packet under way could meet a chain of the same transaction still empty; but the elements
-        of one transaction appear at once, so that without new chains moving needs no step before
-        it, and switching none if nothing moves.
+        A packet under way could meet what is made in the same transaction and is still empty; but
+        elements of one transaction appear at once, so that where only elements change moving needs
+        no step before it, and switching none if nothing moves.
         """
         build, move, switch, clear = self
-        if build.born_chains:
+        if build.born_chains or build.born_lookups:
             return [build, move, switch, clear]
-        if move.shrunk or move.grown:
+        if move.shrunk or move.grown or switch.changed_chains:
             return [build.joined(move), switch, clear]
         return [build.joined(switch), clear]
 

@@ -1,0 +1,103 @@
+"""Law: a node that saw every change holds what one that starts now would make of the same objects.
+
+Random objects of every kind come, change and go in random order, several at a time; after each
+turn the ruleset, the routes and the problems must be those of a fresh start, and the transactions
+must lead from what was there to it.
+"""
+
+import hypothesis.strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from korat.agent.intent import NodeState, intent
+from korat.core.render.nft.check import check
+from korat.core.render.nft.diff import stages
+from korat.core.render.nft.ruleset import NamedSet
+from nft_transaction import Table
+from strategies_policy import NODE, clusters
+
+
+def by_key(resources):
+    return {resource.key: resource for resource in resources}
+
+
+class Node(RuleBasedStateMachine):
+    """One node's state, the objects it was told of, and a kernel that follows its transactions."""
+
+    def __init__(self):
+        super().__init__()
+        self.state = NodeState(NODE, {})
+        self.there = {}
+        self.ruleset = None
+        self.kernel = Table()
+
+    def turn(self, changes):
+        for key, resource in changes.items():
+            self.state.set(key, resource)
+            if resource is None:
+                self.there.pop(key, None)
+            else:
+                self.there[key] = resource
+        found, fresh = self.state.intent(), intent(self.there, NODE, {})
+        check(found.ruleset)
+        assert dict(found.ruleset.chains) == dict(fresh.ruleset.chains)
+        assert plain(found.ruleset) == plain(fresh.ruleset)
+        assert dict(found.ruleset.counters) == dict(fresh.ruleset.counters)
+        assert (found.routes, found.endpoints) == (fresh.routes, fresh.endpoints)
+        assert found.problems == fresh.problems
+        for transaction in stages(self.ruleset, found.ruleset):
+            self.kernel.apply(transaction)
+        whole = Table()
+        whole.apply(fresh.ruleset.text)
+        assert self.kernel == whole
+        self.ruleset = found.ruleset
+
+    @initialize(resources=clusters())
+    def begins(self, resources):
+        self.turn(by_key(resources))
+
+    @rule(resources=clusters())
+    def becomes_another_cluster(self, resources):
+        wanted = by_key(resources)
+        gone = dict.fromkeys(self.there.keys() - wanted.keys())
+        self.turn({**gone, **wanted})
+
+    @rule(resources=clusters(), data=st.data())
+    def some_come_or_change(self, resources, data):
+        keys = sorted(by_key(resources))
+        chosen = data.draw(st.lists(st.sampled_from(keys), max_size=4)) if keys else []
+        self.turn({key: by_key(resources)[key] for key in chosen})
+
+    @precondition(lambda self: self.there)
+    @rule(data=st.data())
+    def some_go(self, data):
+        gone = data.draw(st.lists(st.sampled_from(sorted(self.there)), min_size=1, max_size=4))
+        self.turn(dict.fromkeys(gone))
+
+    @rule()
+    def nothing_happens(self):
+        self.turn({})
+        assert stages(self.ruleset, self.state.intent().ruleset) == ()
+
+    @rule(resources=clusters(), data=st.data())
+    def one_comes_and_goes_in_one_turn(self, resources, data):
+        found = by_key(resources)
+        if not found:
+            return
+        key = data.draw(st.sampled_from(sorted(found)))
+        self.state.set(key, found[key])
+        self.turn({key: self.there.get(key)})
+
+
+def plain(ruleset):
+    """The lookups with their elements as ordinary mappings and sets."""
+    return {
+        name: (
+            type(lookup),
+            lookup.types,
+            lookup.elements if isinstance(lookup, NamedSet) else dict(lookup.elements),
+        )
+        for name, lookup in ruleset.lookups.items()
+    }
+
+
+TestNode = Node.TestCase
