@@ -47,37 +47,45 @@ PROTOCOLS = (
 
 def kubernetes_policy(deal, name):
     """What korat stores for a Kubernetes NetworkPolicy."""
-    metadata = {"name": name, "namespace": deal.one(NAMESPACES)}
-    return to_calico(msgspec.convert({"metadata": metadata, "spec": _spec(deal)}, KubePolicy))
+    return to_calico(msgspec.convert(raw_policy(deal, name), KubePolicy))
 
 
 def staged_kubernetes_policy(deal, name):
     """A staged Kubernetes NetworkPolicy."""
-    spec = {**_spec(deal), "stagedAction": deal.one(("Set", "Learn", "Ignore"))}
-    raw = {"metadata": {"name": name, "namespace": deal.one(NAMESPACES)}, "spec": spec}
+    raw = raw_policy(deal, name)
+    raw["spec"]["stagedAction"] = deal.one(("Set", "Learn", "Ignore"))
     return msgspec.convert(raw, StagedKubernetesNetworkPolicy)
 
 
 def cluster_policy(deal, name):
-    """A ClusterNetworkPolicy; now and then it has a rule that no dataplane of Calico's knows."""
+    """A ClusterNetworkPolicy."""
+    return msgspec.convert(raw_cluster_policy(deal, name), ClusterNetworkPolicy)
+
+
+def raw_policy(deal, name):
+    """A Kubernetes NetworkPolicy as its author writes it."""
+    spec = {
+        "podSelector": _labels(deal),
+        "policyTypes": deal.one(([], ["Ingress"], ["Egress"], ["Ingress", "Egress"])),
+        "ingress": [_rule(deal, "from") for _ in range(deal.random.randrange(3))],
+        "egress": [_rule(deal, "to") for _ in range(deal.random.randrange(3))],
+    }
+    return {"metadata": {"name": name, "namespace": deal.one(NAMESPACES)}, "spec": spec}
+
+
+def raw_cluster_policy(deal, name, priority=None):
+    """A ClusterNetworkPolicy as its author writes it.
+
+    Now and then it has a rule for nodes, which no dataplane of Calico's knows.
+    """
     spec = {
         "tier": deal.one(("Admin", "Baseline")),
-        "priority": deal.one((0, 5, 10)),
+        "priority": deal.one((0, 5, 10)) if priority is None else priority,
         "subject": _whom(deal),
         "ingress": [_cluster_rule(deal, "from") for _ in range(deal.random.randrange(4))],
         "egress": [_cluster_rule(deal, "to") for _ in range(deal.random.randrange(4))],
     }
-    return msgspec.convert({"metadata": {"name": name}, "spec": spec}, ClusterNetworkPolicy)
-
-
-def _spec(deal):
-    types = deal.one(([], ["Ingress"], ["Egress"], ["Ingress", "Egress"]))
-    return {
-        "podSelector": _labels(deal),
-        "policyTypes": types,
-        "ingress": [_rule(deal, "from") for _ in range(deal.random.randrange(3))],
-        "egress": [_rule(deal, "to") for _ in range(deal.random.randrange(3))],
-    }
+    return {"metadata": {"name": name}, "spec": spec}
 
 
 def _rule(deal, side):
