@@ -40,8 +40,15 @@ from korat.core.model.policy import (
 )
 from korat.core.model.resource import Metadata, Resource
 from korat.core.model.service import EndpointSlice, SliceEndpoint, SlicePort
+from korat.core.model.staged import (
+    StagedGlobalNetworkPolicy,
+    StagedGlobalPolicySpec,
+    StagedNetworkPolicy,
+    StagedPolicySpec,
+)
 from korat.core.net.address import Addr
 from korat.core.policy.match import Packet
+from strategies_kubernetes import cluster_policy, kubernetes_policy, staged_kubernetes_policy
 
 NODE = "here"
 NAMESPACES = ("red", "blue")
@@ -49,6 +56,7 @@ ACCOUNTS = ("web", "db")
 #: The last one never has slices.
 SERVICES = ("api", "api", "dns", "lost")
 TIERS = ("first", "second", "default", "lost")
+KUBE_TIERS = ("kube-admin", "kube-baseline")
 LABELS = {"app": ("x", "y"), "role": ("p", "q")}
 
 #: Where endpoints live.
@@ -156,7 +164,40 @@ class Dealer:
         return tuple(self.rule() for _ in range(self.random.choice((3, 0, 1, 2, 4, 6))))
 
     def policy(self, name) -> Resource:
-        """A policy of either kind."""
+        """A policy of any kind, half of the time one of Calico's own that is enforced."""
+        match self.one((*(["calico"] * 5), "staged", "kube", "staged kube", "cluster", "cluster")):
+            case "calico":
+                return self.calico_policy(name)
+            case "staged":
+                return self.staged_policy(name)
+            case "kube":
+                return kubernetes_policy(self, name)
+            case "staged kube":
+                return staged_kubernetes_policy(self, name)
+            case _:
+                return cluster_policy(self, name)
+
+    def calico_policy(self, name) -> Resource:
+        """A NetworkPolicy or a GlobalNetworkPolicy."""
+        common, of_global = self._spec()
+        if self.chance(50):
+            metadata = Metadata(name=name, namespace=self.one(NAMESPACES))
+            return NetworkPolicy(metadata=metadata, spec=PolicySpec(**common))
+        spec = GlobalPolicySpec(**common, **of_global)
+        return GlobalNetworkPolicy(metadata=Metadata(name=name), spec=spec)
+
+    def staged_policy(self, name) -> Resource:
+        """A staged one of either; one that stages a deletion should be seen by nobody."""
+        common, of_global = self._spec()
+        common["staged_action"] = self.one(("Set", "Set", "Learn", "Ignore", "Delete", ""))
+        if self.chance(50):
+            metadata = Metadata(name=name, namespace=self.one(NAMESPACES))
+            return StagedNetworkPolicy(metadata=metadata, spec=StagedPolicySpec(**common))
+        spec = StagedGlobalPolicySpec(**common, **of_global)
+        return StagedGlobalNetworkPolicy(metadata=Metadata(name=name), spec=spec)
+
+    def _spec(self):
+        """The fields of a policy, and those that only a global one has."""
         common = {
             "tier": self.one(TIERS),
             "order": self.one((None, -1.0, 0.0, 1.5, 10.0)),
@@ -166,15 +207,10 @@ class Dealer:
             "ingress": self.rules(),
             "egress": self.rules(),
         }
-        if self.chance(50):
-            metadata = Metadata(name=name, namespace=self.one(NAMESPACES))
-            return NetworkPolicy(metadata=metadata, spec=PolicySpec(**common))
-        spec = GlobalPolicySpec(
-            **common,
-            namespace_selector=self.text(15, NAMESPACE_SELECTORS),
-            do_not_track=self.chance(5),
-        )
-        return GlobalNetworkPolicy(metadata=Metadata(name=name), spec=spec)
+        return common, {
+            "namespace_selector": self.text(15, NAMESPACE_SELECTORS),
+            "do_not_track": self.chance(5),
+        }
 
     def network_set(self, name) -> Resource:
         """A set of addresses in a namespace or in none."""
@@ -209,7 +245,8 @@ class Dealer:
     def endpoint(self, number) -> WorkloadEndpoint:
         """The endpoint with this number; a few share addresses or have two of a family."""
         namespace, account = self.one(NAMESPACES), self.text(50, ACCOUNTS)
-        own = (f"10.0.0.{number}/32", f"fd00::{number}/128")[: self.one((2, 1))]
+        both = (f"10.0.0.{number}/32", f"fd00::{number}/128")
+        own = self.one((both, both[:1], both, both[1:]))
         extra = self.one((("10.0.0.6/32",), ("10.0.0.7/32", "fd00::7/128")))
         lent = (f"kns.{namespace}", *((f"ksa.{namespace}.{account}",) if account else ()))
         ports = (
@@ -260,7 +297,7 @@ class Dealer:
         ]
 
     def tiers(self) -> list[Tier]:
-        """Some of the tiers; ``lost`` never exists."""
+        """Some of the tiers, those of Kubernetes' policies among them; ``lost`` never exists."""
         return [
             Tier(
                 metadata=Metadata(name=name),
@@ -269,8 +306,8 @@ class Dealer:
                     default_action=self.one(("Pass", "Pass", "Deny")),
                 ),
             )
-            for name in TIERS[:3]
-            if not self.chance(30)
+            for name in (*TIERS[:3], *KUBE_TIERS)
+            if not self.chance(30 if name in TIERS else 10)
         ]
 
     def world(self) -> list[Resource]:

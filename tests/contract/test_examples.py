@@ -75,3 +75,42 @@ def test_the_policies_go_again(korat):
     assert 0 < len(allowed(korat)) < len(before)
     assert korat("delete", "-f", str(EXAMPLES / "policies.yaml")).code == 0
     assert allowed(korat) == before
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port", "expected"),
+    [
+        ("monitoring/grafana", "shop/db", "postgres", False),
+        ("monitoring/grafana", "shop/db", "metrics", True),
+        ("shop/cart", "shop/db", "postgres", True),
+        ("shop/cart", "monitoring/grafana", "http", False),
+        ("monitoring/prometheus", "monitoring/grafana", "http", True),
+        ("shop/cart", "shop/web", "metrics", True),
+    ],
+)
+def test_guardrails_of_an_administrator(korat, source, target, port, expected):
+    assert korat("apply", "-f", str(EXAMPLES / "guardrails.yaml")).code == 0
+    assert ((source, target, port) in allowed(korat)) is expected
+
+
+def test_what_a_team_allows_is_behind_the_admin_tier_and_before_the_baseline(korat):
+    korat("apply", "-f", str(EXAMPLES / "guardrails.yaml"))
+    opened = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
+    opened += "metadata: {name: open, namespace: %s}\nspec: {podSelector: {}, ingress: [{}]}\n"
+    both = "---\n".join(opened % namespace for namespace in ("shop", "monitoring"))
+    korat("apply", "-f", korat.file("open.yaml", both))
+    found = allowed(korat)
+    assert ("shop/cart", "monitoring/grafana", "http") in found
+    assert ("monitoring/grafana", "shop/db", "postgres") not in found
+
+
+def test_the_guardrails_staged_policy_is_as_its_comment_says_when_it_is_in_force(korat):
+    text = (EXAMPLES / "guardrails.yaml").read_text("utf-8").split("---")[2]
+    real = text.replace("kind: Staged", "kind: ").replace("  stagedAction: Set\n", "")
+    before = allowed(korat)
+    assert korat("apply", "-f", korat.file("real.yaml", real)).code == 0
+    gone = before - allowed(korat)
+    assert {target for _, target, _ in gone} == {"shop/web", "shop/web-2"}
+    assert korat("delete", "-f", korat.file("real.yaml", real)).code == 0
+    assert korat("apply", "-f", korat.file("staged.yaml", text)).code == 0
+    assert allowed(korat) == before

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from korat.drivers.tally import Tally, TallyServer
+
 STAGED = "apiVersion: projectcalico.org/v3\nkind: Staged"
 NAMED = "metadata: {name: p, namespace: shop}\n"
 RULES = "ingress: [{action: Deny, protocol: TCP}]"
@@ -35,11 +37,12 @@ MANIFESTS = {
     ),
     "ClusterNetworkPolicy": CLUSTER,
 }
+#: The table of each, PACKETS and BYTES a dash since no agent is here to count them.
 TABLES = {
-    "StagedNetworkPolicy": ("snp", "NAMESPACE NAME TIER ORDER SELECTOR shop p default 5"),
-    "StagedGlobalNetworkPolicy": ("sgnp", "NAME TIER ORDER SELECTOR p default"),
-    "StagedKubernetesNetworkPolicy": ("sknp", "NAMESPACE NAME PODSELECTOR shop p <all>"),
-    "ClusterNetworkPolicy": ("cnp", "NAME TIER PRIORITY p Admin 10"),
+    "StagedNetworkPolicy": ("snp", "NAMESPACE NAME TIER ORDER SELECTOR", "shop p default 5"),
+    "StagedGlobalNetworkPolicy": ("sgnp", "NAME TIER ORDER SELECTOR", "p default"),
+    "StagedKubernetesNetworkPolicy": ("sknp", "NAMESPACE NAME PODSELECTOR", "shop p <all>"),
+    "ClusterNetworkPolicy": ("cnp", "NAME TIER PRIORITY", "p Admin 10"),
 }
 PODS = """\
 apiVersion: v1
@@ -65,7 +68,8 @@ def test_each_kind_comes_is_shown_and_goes(korat, kind, path):
     assert korat("validate", "-f", path).code == 0
     assert korat("create", "-f", path).out == f"Successfully created {done}"
     assert korat("apply", "-f", path).out == f"Successfully applied {done}"
-    word, table = TABLES[kind]
+    word, titles, cells = TABLES[kind]
+    table = f"{titles} PACKETS BYTES {cells} - -"
     assert korat("get", word, "-A", "-o", "wide").out.split() == table.split()
     for output in ("yaml", "json"):
         before = korat("get", word, "-A", "-o", output)
@@ -144,3 +148,16 @@ def test_a_rule_that_failed_closed_has_the_place_of_what_was_written(korat):
     words = ("--from", "shop/web", "--to", "shop/db", "--port", "80", "-o", "json")
     found = json.loads(korat("policy", "explain", "-f", path, *words).out)["egress"]
     assert (found["action"], found["place"]) == ("deny", f"{path}:27")
+
+
+def test_what_the_agent_counted_of_a_cluster_policy_is_shown(korat):
+    """The agent counts it under Calico's name of the kind."""
+    path = korat.file("a.yaml", CLUSTER)
+    korat("apply", "-f", path)
+    kind = "KubernetesClusterNetworkPolicy"
+    tally = Tally("ingress", "kube-admin", kind, "", "p", "0", "Allow", False, 3, 180)
+    server = TallyServer(korat.folder, lambda: [tally])
+    try:
+        assert korat("get", "cnp", "-o", "wide").out.split()[-2:] == ["3", "180"]
+    finally:
+        server.close()

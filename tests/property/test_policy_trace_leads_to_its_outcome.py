@@ -22,16 +22,24 @@ def test_the_trace_leads_to_the_outcome(resources, sent):
 
 
 def check(side):
-    """The last stage ends it, Log rules are the trail, nothing is asked after a decision."""
+    """The last stage ends it, Log rules are the trail, nothing is asked after a decision.
+
+    Of each staged policy, which logs nothing, the rule that matched is what it would have done.
+    """
     *passed, last = side.stages
     assert [stage.ended for stage in passed] == [None] * len(passed)
     assert last.ended == side.outcome
-    policies = [policy for stage in side.stages for policy in stage.policies]
+    every = [policy for stage in side.stages for policy in stage.policies]
+    policies = [policy for policy in every if not policy.staged]
     asked = [rule for policy in policies for rule in policy.rules]
     logged = [r.ref for r in asked if not r.why_not and r.action is RuleAction.LOG]
     assert tuple(logged) == side.outcome.logs
-    for policy in policies:
+    for policy in every:
         early = policy.rules[:-1]
         assert all(rule.why_not or rule.action is RuleAction.LOG for rule in early)
     deciders = [r for r in asked if r.ref == side.outcome.ref]
     assert side.outcome.ref.index is None or deciders == asked[-1:]
+    staged = [policy for policy in every if policy.staged]
+    last_asked = [policy.rules[-1] for policy in staged if policy.rules]
+    hits = [r.ref for r in last_asked if not r.why_not and r.action is not RuleAction.LOG]
+    assert [ref for ref in side.outcome.staged if ref.index is not None] == hits

@@ -37,7 +37,8 @@ def peer(direction, packet):
 @given(clusters(), flows())
 def test_evaluator_sequence_and_tables_agree(resources, sent):
     cluster = Cluster.build(resources)
-    assert cluster.problems == ()
+    # Of the rules that are dealt, only some of a ClusterNetworkPolicy cannot be converted.
+    assert {problem.where.split()[0] for problem in cluster.problems} <= {"ClusterNetworkPolicy"}
     policy, sequences = compile_node(cluster, NODE), Sequences(cluster)
     for endpoint in local(cluster):
         for direction in Direction:

@@ -16,6 +16,7 @@ from korat.core.errors import KoratError
 from korat.core.model.key import Key
 from korat.core.model.kind import Column, Kind
 from korat.core.model.resource import Resource
+from korat.core.policy.written import stored_key
 from korat.drivers.tally import ask
 from korat.lab.state import DEFAULT_NAME, LabPaths, living_state
 
@@ -27,6 +28,7 @@ COUNTED = frozenset(
         "StagedNetworkPolicy",
         "StagedGlobalNetworkPolicy",
         "StagedKubernetesNetworkPolicy",
+        "ClusterNetworkPolicy",
         "Tier",
         "Profile",
     }
@@ -58,7 +60,7 @@ def _sums(run_dirs: list[Path]) -> Mapping[Key, tuple[int, int]] | None:
         say(f"{len(answers)} of {len(run_dirs)} agents answer; PACKETS and BYTES are theirs")
     found: dict[Key, tuple[int, int]] = {}
     for tally in (tally for answer in answers for tally in answer):
-        key = Key(tally.kind, tally.namespace, tally.name)
+        key = stored_key(Key(tally.kind, tally.namespace, tally.name))
         packets, octets = found.get(key, (0, 0))
         found[key] = packets + tally.packets, octets + tally.bytes
     return found

@@ -14,7 +14,9 @@ from korat.core.model.key import Key
 Value = TypeVar("Value")
 
 
-class Frozen(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Frozen(
+    msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, repr_omit_defaults=True
+):
     """The base of every value of the model.
 
     Unknown fields are refused by ``decode``, not here, so that an object written by a newer
