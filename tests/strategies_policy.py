@@ -94,6 +94,7 @@ class Dealer:
     def __init__(self, random: Random) -> None:
         self.random = random
         self.one = random.choice
+        self.served = 20  # in a hundred sides of rules, how many ask for a service
 
     def chance(self, percent: int) -> bool:
         """Whether something unlikely happens."""
@@ -115,7 +116,7 @@ class Dealer:
         """One side of a rule, half of the time one that asks for nothing."""
         if not self.chance(50):
             return EntityRule()
-        if self.chance(25):
+        if self.chance(self.served):
             return self.of_service()
         accounts = ServiceAccountMatch(
             names=self.few(ACCOUNTS) if self.chance(50) else (),
@@ -139,7 +140,7 @@ class Dealer:
 
     def of_service(self) -> EntityRule:
         """One side of a rule that asks for a service, and now and then for its own ports too."""
-        ports = self.few(PORTS) if self.chance(20) else ()
+        ports = self.few(PORTS) if self.chance(10) else ()
         return EntityRule(services=self.service(), ports=ports)
 
     def icmp(self) -> Icmp:
@@ -311,14 +312,20 @@ class Dealer:
         ]
 
     def world(self) -> list[Resource]:
-        """The resources of a cluster, among them one that policy has no use for."""
+        """The resources of a cluster, among them one that policy has no use for.
+
+        Some worlds are full of services, so that it matters which of their endpoints is meant.
+        """
+        many = self.chance(30)
+        self.served = 95 if many else 20
+        slices = self.random.randint(3, 6) if many else self.random.randint(0, 3)
         return [
             Node(metadata=Metadata(name=NODE)),
             *self.profiles(),
             *self.tiers(),
             *[self.policy(f"p{i}") for i in range(self.random.randint(1, 6))],
             *[self.network_set(f"s{i}") for i in range(self.random.randint(0, 3))],
-            *[self.slice(f"e{i}") for i in range(self.random.randint(1, 5))],
+            *[self.slice(f"e{i}") for i in range(slices)],
             *[self.endpoint(i) for i in range(1, 1 + self.random.randint(1, 5))],
         ]
 
