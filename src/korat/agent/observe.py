@@ -113,8 +113,9 @@ class Observer:
             self._failure = str(error)
 
     def _owner(self, name: str) -> RuleRef | None:
-        now, before = self._owners
-        return now.get(name) or before.get(name)
+        enforced = self._enforced()
+        newest = enforced.ruleset.counters if enforced else {}
+        return next((each[name] for each in (newest, *self._owners) if name in each), None)
 
     def _endpoint(self, header: Header, direction: Direction) -> str:
         """The local workload whose policy denied."""
