@@ -324,6 +324,7 @@ def test_get_wide_sums_what_the_nodes_agent_has_counted(korat):
             tally("egress", "NetworkPolicy", "a", 4, "shop"),
             tally("ingress", "NetworkPolicy", "a", 100, "other"),
             tally("ingress", "Tier", "default", 9),
+            tally("ingress", "StagedNetworkPolicy", "a", 2, "shop"),
         ],
     )
     try:
@@ -335,6 +336,10 @@ def test_get_wide_sums_what_the_nodes_agent_has_counted(korat):
         assert ["default", "1000000", "9", "540"] in tiers
         assert ["kube-admin", "1000", "0", "0"] in tiers
         ok(korat("get", "np", "a", "-n", "shop"), "NAME   TIER\na      default\n")
+        staged = policy("a", "{order: 3}").replace("NetworkPolicy", "StagedNetworkPolicy")
+        korat("apply", "-f", korat.file("staged.yaml", staged))
+        wide = korat("get", "snp", "a", "-n", "shop", "-o", "wide").out.split()
+        assert (wide[-2:], wide[4:6]) == (["2", "120"], ["PACKETS", "BYTES"])
         ok(korat("get", "nodes", "-o", "wide"), "NAME   ASN   IPV4   IPV6\n")
     finally:
         server.close()

@@ -9,14 +9,16 @@ from korat.core.model.felix import FelixSettings
 from korat.core.policy.cluster import Cluster
 from korat.core.render.nft.node import NodeInput, render, render_slow
 from korat.core.render.nft.outcome import counter_name
+from korat.core.render.nft.ruleset import CounterMap
 from korat.core.render.nft.statement import Counter
 from korat.core.table.compile import compile_node
 from strategies_policy import NODE, clusters
 
 
 def used(ruleset):
-    """The names that rules count in."""
-    return {
+    """The names that rules count in, or that maps lead them to."""
+    maps = (lookup for lookup in ruleset.lookups.values() if isinstance(lookup, CounterMap))
+    return {name for each in maps for name in each.elements.values()} | {
         statement.name
         for chain in ruleset.chains.values()
         for rule in chain.rules

@@ -21,7 +21,8 @@ from korat.drivers.kernel.nflog import Logged, Nflog
 log = structlog.get_logger(__name__)
 
 _LINES_PER_S = 100
-_WAIT_S = 1.0
+_WAIT_S = 0.2
+_AFTER_DEFECT_S = 1.0
 _TELL_S = 10.0
 
 
@@ -63,7 +64,7 @@ class Denials:
                 missed = self._missed.take(self._listener.lost, time.monotonic())
             except Exception as error:
                 log.exception("a defect in the deny log", error=str(error))
-                self._stopping.wait(_WAIT_S)
+                self._stopping.wait(_AFTER_DEFECT_S)
                 continue
             if missed:
                 log.warning("denied packets that were not written", **missed)

@@ -8,7 +8,7 @@ from korat.core.model.key import Key
 from korat.core.policy.outcome import Direction, RuleRef
 from korat.core.render.nft.outcome import counter_name
 from korat.drivers.kernel.nft_counter import Count
-from policy_world import NODE, allow, open_namespace, pod, policy, rule, tier
+from policy_world import NODE, allow, deny, open_namespace, pod, policy, rule, staged, tier
 
 IN, OUT = Direction.INGRESS, Direction.EGRESS
 SHOP = Key("NetworkPolicy", "shop", "web")
@@ -79,6 +79,27 @@ def test_tallies_say_what_each_rule_does():
     }
     [ref] = [r for r in enforced.ruleset.counters.values() if r.text.endswith("first rule 1")]
     assert found["ingress", "NetworkPolicy", "first", "1"].packets == names.index(counter_name(ref))
+
+
+def test_a_staged_policy_is_counted_under_its_own_kind_and_says_that_it_is_staged():
+    objects = [
+        open_namespace("red"),
+        pod("1", "10.0.0.1/32"),
+        staged("trial", ingress=[deny(protocol="TCP")], types=("Ingress",), order=1.0),
+        staged("nothing", ingress=[], types=("Ingress",), order=2.0),
+    ]
+    enforced = intent({each.key: each for each in objects}, NODE, {})
+    found = {
+        (tally.kind, tally.name, tally.rule): (tally.action, tally.staged)
+        for tally in Counting(lambda: enforced, dict).tallies()
+        if tally.direction == "ingress"
+    }
+    assert found == {
+        ("StagedNetworkPolicy", "trial", "0"): ("Deny", True),
+        ("StagedNetworkPolicy", "trial", "default"): ("Deny", True),
+        ("StagedNetworkPolicy", "nothing", "default"): ("Deny", True),
+        ("Profile", "kns.red", "0"): ("Allow", False),
+    }
 
 
 def test_nothing_is_counted_before_anything_is_enforced():

@@ -84,7 +84,7 @@ class Monitor:
         for kind, _, body in messages(data):
             if kind >> 8 != _NFNL_SUBSYS_NFTABLES:
                 continue
-            parts = dict(attributes(body[GENERIC.size :]))
+            parts = dict(attributes(body, GENERIC.size))
             if kind & 0xFF != _NFT_MSG_NEWGEN:
                 self._touched |= parts.get(_NFTA_TABLE, b"").rstrip(b"\0") == self._table
                 continue

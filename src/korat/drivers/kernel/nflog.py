@@ -94,7 +94,7 @@ class Nflog:
         return []
 
     def _logged(self, body: bytes) -> Logged:
-        parts = dict(attributes(body[GENERIC.size :]))
+        parts = dict(attributes(body, GENERIC.size))
         if _SEQ in parts:
             number = int.from_bytes(parts[_SEQ])
             self.lost += (number - self._next) % _SEQ_SIZE

@@ -39,22 +39,23 @@ class Message(NamedTuple):
 
 def messages(data: bytes) -> Iterator[Message]:
     """The messages of one datagram."""
-    while len(data) >= _HEADER.size:
-        length, kind, flags, *_ = _HEADER.unpack_from(data)
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, flags, *_ = _HEADER.unpack_from(data, at)
         if length < _HEADER.size:
             return
-        yield Message(kind, flags, data[_HEADER.size : length])
-        data = data[(length + 3) & ~3 :]
+        yield Message(kind, flags, data[at + _HEADER.size : at + length])
+        at += (length + 3) & ~3
 
 
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The attributes that follow each other in a message or a nested attribute."""
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
+def attributes(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The attributes that follow each other in a message, from a place on, or in another one."""
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
         if length < _ATTRIBUTE.size:
             return
-        yield kind & _TYPE_MASK, data[_ATTRIBUTE.size : length]
-        data = data[(length + 3) & ~3 :]
+        yield kind & _TYPE_MASK, data[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
 
 
 def attribute(kind: int, value: bytes) -> bytes:

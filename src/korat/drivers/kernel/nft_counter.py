@@ -1,7 +1,7 @@
 """Reads the named counters of a table, and nothing else of it.
 
 libnftables reads a whole table, with every element of every set, to list its counters; here the
-kernel is asked for the counters alone: 10,000 take a few milliseconds.
+kernel is asked for the counters alone.
 Source: linux/netfilter/nf_tables.h (NFT_MSG_GETOBJ, NFTA_OBJ_*, NFTA_COUNTER_*).
 """
 
@@ -96,7 +96,7 @@ def _dump(sock: socket.socket) -> dict[str, Count] | None:
 
 
 def _counter(each: Message) -> tuple[str, Count]:
-    parts = dict(attributes(each.body[GENERIC.size :]))
+    parts = dict(attributes(each.body, GENERIC.size))
     data = dict(attributes(parts[_OBJ_DATA]))
     packets, octets = (int.from_bytes(data[kind]) for kind in (_COUNTER_PACKETS, _COUNTER_BYTES))
     return parts[_OBJ_NAME].rstrip(b"\0").decode(), Count(packets, octets)
