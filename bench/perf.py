@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.process import die_with_parent
+
 _WAIT_S = 10.0
 _POLL_S = 0.01
 
@@ -24,7 +26,11 @@ def recorded(path: Path | None) -> Iterator[None]:
     data = path.with_suffix(".data")
     data.unlink(missing_ok=True)
     command = [perf, "record", "-q", "-a", "-g", "-F", "1999", "-o", str(data)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as recording:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - no other threads run here
+    ) as recording:
         try:
             _await(lambda: data.exists() and data.stat().st_size > 0)
             yield
