@@ -3,11 +3,12 @@ VENV := .venv
 BIN  := $(VENV)/bin
 MODE ?= udr
 NODES ?= 3
+SCALE ?= 1
 
-.PHONY: help install lab test check format down clean
+.PHONY: help install lab test check bench bench-quick format down clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/.installed ## what both of the others need: system packages and .venv
 
@@ -25,14 +26,20 @@ test: install ## the whole test suite: style, types, layers, unit, property, ker
 	@tools/test.sh $(BIN)
 
 check: install ## format, lint, types and layers only
-	@$(BIN)/ruff format --check src tests tools
-	@$(BIN)/ruff check src tests tools
+	@$(BIN)/ruff format --check src tests tools bench
+	@$(BIN)/ruff check src tests tools bench
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
+bench: install ## what korat costs: one table, and bench/out/latest.json (about an hour; ROWS=, SCALE=, PROFILE=1)
+	@$(BIN)/python -m bench --scale $(SCALE) $(if $(ROWS),--rows $(ROWS)) $(if $(PROFILE),--profile)
+
+bench-quick: install ## the same rows, small, within two minutes
+	@$(BIN)/python -m bench --plan quick $(if $(ROWS),--rows $(ROWS)) $(if $(PROFILE),--profile)
+
 format: install ## let ruff format the code
-	@$(BIN)/ruff format src tests tools
-	@$(BIN)/ruff check --fix src tests tools
+	@$(BIN)/ruff format src tests tools bench
+	@$(BIN)/ruff check --fix src tests tools bench
 
 clean: ## remove the venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

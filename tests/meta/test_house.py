@@ -29,6 +29,8 @@ PORT_METHODS_MAX = 5
 BANNED_WORDS = {"util", "utils", "helper", "helpers", "manager", "common", "misc", "base"}
 
 MODULES = sorted(SOURCE.rglob("*.py"))
+#: Held to the same sizes; what else the rules say of names and folders is about the package.
+BENCH = sorted((ROOT / "bench").glob("*.py"))
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -47,15 +49,16 @@ documents = pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
 
 
 def test_modules_are_short_and_say_what_they_are_for():
-    lines = {module: len(module.read_text("utf-8").splitlines()) for module in MODULES}
+    every = (*MODULES, *BENCH)
+    lines = {module: len(module.read_text("utf-8").splitlines()) for module in every}
     assert not {relative(m): n for m, n in lines.items() if n > MODULE_LINES_MAX}
-    assert not [relative(m) for m in MODULES if not ast.get_docstring(tree_of(m))]
+    assert not [relative(m) for m in every if not ast.get_docstring(tree_of(m))]
 
 
 def test_functions_are_short():
     long = {
         f"{relative(module)}: {node.name}": lines
-        for module in MODULES
+        for module in (*MODULES, *BENCH)
         for node in ast.walk(tree_of(module))
         if isinstance(node, FUNCTION) and (lines := lines_of(node)) > FUNCTION_LINES_MAX
     }

@@ -113,7 +113,8 @@ class Nft:
         Raises:
             Unsupported: with all that is missing.
         """
-        missing = [f for f in Feature if f not in self.features()]
+        present = self.features()
+        missing = [f for f in Feature if f not in present]
         if missing:
             words = ", ".join(f.name.lower().replace("_", " ") for f in missing)
             remedy = "korat needs nftables 1.0.6 or newer and a kernel with its modules"

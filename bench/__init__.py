@@ -1,0 +1,1 @@
+"""What korat costs, measured: ``make bench``. See docs/performance.md."""
