@@ -1,11 +1,24 @@
 """The node loop's hands: nftables, routes and connection tracking of this network namespace."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 
-from korat.core.net.address import Addr
-from korat.drivers.kernel import conntrack, local_route, sysctl
+from korat.agent.connections import Connections
+from korat.core.model.felix import FelixSettings
+from korat.core.net.address import Addr, Family
+from korat.core.render.nft.cut import (
+    Cuts,
+    add_cuts,
+    keep_cuts,
+    read_cuts,
+    replaces_table,
+    set_name,
+)
+from korat.core.table.value import NodePolicy
+from korat.drivers.kernel import address, conntrack, fence, local_route, sysctl
+from korat.drivers.kernel.ctnetlink import Entry
 from korat.drivers.kernel.nft import Nft
 
 log = structlog.get_logger(__name__)
@@ -13,11 +26,73 @@ log = structlog.get_logger(__name__)
 _FORWARDING = {"net/ipv4/ip_forward": 1}
 
 
+class Table:
+    """The table in nftables, for one thread that loads it and one that guards what was cut."""
+
+    def __init__(self) -> None:
+        self._loading, self._guarding = Nft(), Nft()
+        # Held while the sets' elements are read and loaded again, so that none gets lost between.
+        self._keeping = threading.Lock()
+
+    def require(self) -> None:
+        """Refuse to begin where nftables cannot do what korat needs.
+
+        Raises:
+            Unsupported: not root, or something is missing.
+        """
+        self._loading.require()
+
+    def apply(self, transaction: str) -> bool:
+        """Run one atomic transaction; returns whether it replaced all, but for what was cut."""
+        if not replaces_table(transaction):
+            self._loading.apply(transaction)
+            return False
+        with self._keeping:
+            held = {f: read_cuts(self._loading.elements(set_name(f))) for f in Family}
+            self._loading.apply(keep_cuts(transaction, held))
+        return True
+
+    def guard(self, cuts: Cuts) -> None:
+        """Hold up replies of connections that will be cut; in pieces, so that nobody waits long."""
+        for transaction in add_cuts(cuts):
+            with self._keeping:
+                self._guarding.apply(transaction)
+
+
+class NodeTracking:
+    """Implements ``korat.agent.connections.Tracking`` with this namespace's kernel."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def settle(self) -> None:
+        """Wait until no packet is under way that met the rules of before."""
+        fence.packets_under_way()
+
+    def own_addresses(self) -> frozenset[Addr]:
+        """All addresses of the node itself."""
+        return address.own_addresses()
+
+    def entries(self, addresses: Collection[Addr]) -> Iterable[Entry]:
+        """The connections whose original or reply source is one of these."""
+        return conntrack.entries(addresses)
+
+    def guard(self, cuts: Cuts) -> None:
+        """Hold up replies of connections that will be cut."""
+        self._table.guard(cuts)
+
+    def delete(self, doomed: list[Entry]) -> int:
+        """Forget these connections; returns how many were still there."""
+        return conntrack.delete(doomed)
+
+
 class NodeKernel:
     """Implements ``korat.agent.loop.Kernel``; use it from one thread."""
 
     def __init__(self) -> None:
-        self._nft = Nft()
+        self._table = Table()
+        self._connections = Connections(NodeTracking(self._table))
+        self._afresh = True
         self._waiting: frozenset[Addr] = frozenset()
 
     def prepare(self) -> None:
@@ -26,12 +101,17 @@ class NodeKernel:
         Raises:
             Unsupported: not root, or nftables cannot do what korat needs.
         """
-        self._nft.require()
+        self._table.require()
         sysctl.write(_FORWARDING)
 
     def apply(self, transaction: str) -> None:
         """Run one atomic nftables transaction."""
-        self._nft.apply(transaction)
+        self._afresh |= self._table.apply(transaction)
+
+    def rejudge(self, policy: NodePolicy | None, felix: FelixSettings) -> None:
+        """Bring live connections under the policy that was just applied; returns at once."""
+        self._connections.changed(policy, felix, afresh=self._afresh)
+        self._afresh = False
 
     def sync_routes(self, routes: Mapping[Addr, str]) -> frozenset[Addr]:
         """Make these the routes to local workloads; returns the addresses of those it removed."""

@@ -29,6 +29,7 @@ class Kernel:
         self.routes: dict[Addr, str] = {}
         self.stale: frozenset[Addr] = frozenset()
         self.forgotten: set[Addr] = set()
+        self.judged: list = []
         self.may_apply = threading.Event()
         self.may_apply.set()
 
@@ -45,6 +46,9 @@ class Kernel:
 
     def forget(self, addresses):
         self.forgotten |= addresses
+
+    def rejudge(self, policy, felix):
+        self.judged.append((policy, felix, len(self.transactions)))
 
 
 def endpoint(name: str, address: str, node: str = "vm1") -> WorkloadEndpoint:

@@ -3,7 +3,8 @@
 Those that begin with ``korat`` are korat's own, for what Calico has no setting of.
 
 Korat stores them all and honours those of ``felix.FelixSettings``; a name that is not here is
-unknown. Source: felix/docs/config-params.json and the CRD's patterns.
+unknown. ``conntrackPolicyEvaluationMode`` is korat's own, named after Calico's for flow logs.
+Source: felix/docs/config-params.json and the CRD's patterns.
 """
 
 from collections.abc import Mapping
@@ -120,7 +121,7 @@ _EXACT_WORDS = {
     "Off Debug": "bpfConntrackLogLevel",
     "Auto Strict": "bpfJITHardening",
     "TunnelAddress HostAddress": "bpfOverlayHostSourceIP",
-    "Continuous None": "flowLogsPolicyEvaluationMode",
+    "Continuous None": "flowLogsPolicyEvaluationMode conntrackPolicyEvaluationMode",
     "DoNothing Enable Disable": "awsSrcDstCheck",
 }
 

@@ -22,6 +22,7 @@ from enum import Enum
 from korat.core.net.address import Family, Prefix
 from korat.core.net.port import Protocol
 from korat.core.policy.outcome import Direction
+from korat.core.render.nft.cut import ask_cut, render_cut
 from korat.core.render.nft.ruleset import (
     Base,
     Chain,
@@ -87,6 +88,8 @@ class HookSettings:
     vxlan_port: int = 4789
     allow_ipip: bool = False
     spoofing_allowed: bool = False
+    cuts: bool = True
+    reject: bool = False
 
 
 def render_hooks(endpoints: Iterable[LocalEndpoint], settings: HookSettings) -> Ruleset:
@@ -111,10 +114,12 @@ def render_hooks(endpoints: Iterable[LocalEndpoint], settings: HookSettings) -> 
         ),
         "sources": _sources(),
         "from-workload": _from_workload(settings),
-        "to-workload": Chain((*_invalid(settings), rule(goto(Direction.INGRESS.value)))),
+        "to-workload": Chain((*_stateful(settings), rule(goto(Direction.INGRESS.value)))),
         "workload-to-host": _to_host(settings),
     }
-    return Ruleset(_source_sets(endpoints, settings), chains)
+    cut = render_cut(reject=settings.reject) if settings.cuts else Ruleset()
+    lookups = _source_sets(endpoints, settings)
+    return Ruleset({**lookups, **cut.lookups}, {**chains, **cut.chains})
 
 
 def _base(hook: Hook, priority: int, rules: list[Rule]) -> Chain:
@@ -166,14 +171,16 @@ def _widest(prefixes: set[Prefix]) -> list[Prefix]:
     return [p for p in prefixes if not any(q != p and q.covers(p) for q in prefixes)]
 
 
-def _invalid(settings: HookSettings) -> tuple[Rule, ...]:
+def _stateful(settings: HookSettings) -> tuple[Rule, ...]:
+    """What of no connection is never let in: nonsense, and what belongs to one that was cut."""
     invalid = rule(CtMatch((CtState.INVALID,)), Counter(), DROP, comment="invalid connection")
-    return (invalid,) if settings.drop_invalid else ()
+    dropped = (invalid,) if settings.drop_invalid else ()
+    return (*dropped, *ask_cut()) if settings.cuts else dropped
 
 
 def _from_workload(settings: HookSettings) -> Chain:
     """Before policy: no tunnels from workloads, which could reach past it."""
-    rules = list(_invalid(settings))
+    rules = list(_stateful(settings))
     if not settings.allow_vxlan:
         vxlan = (Match(Field.L4PROTO, (Protocol.UDP,)), Match(Field.DPORT, (settings.vxlan_port,)))
         rules.append(rule(*vxlan, Counter(), DROP, comment="VXLAN from a workload"))

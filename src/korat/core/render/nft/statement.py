@@ -39,6 +39,7 @@ class Type(Enum):
     ICMPV6_TYPE = "icmpv6_type"
     ICMPV6_CODE = "icmpv6_code"
     NFPROTO = "nf_proto"
+    TCP_FLAG = "tcp_flag"
     NUMBER = "classid"
 
 
@@ -55,6 +56,7 @@ class Field(Enum):
     NFPROTO = "meta nfproto"
     SPORT = "th sport"
     DPORT = "th dport"
+    TCP_FLAGS = "tcp flags & (fin | syn | rst | ack)"
     ICMP_TYPE = "icmp type"
     ICMP_CODE = "icmp code"
     ICMPV6_TYPE = "icmpv6 type"
@@ -70,6 +72,7 @@ class Field(Enum):
 
 #: The values of ``Field.NFPROTO``.
 NFPROTO = {Family.V4: 2, Family.V6: 10}
+SYN = 2  # The value of ``Field.TCP_FLAGS`` of what opens a connection.
 
 _TYPE_OF: Mapping[Field, Type] = {
     Field.IIFNAME: Type.IFNAME,
@@ -82,6 +85,7 @@ _TYPE_OF: Mapping[Field, Type] = {
     Field.NFPROTO: Type.NFPROTO,
     Field.SPORT: Type.PORT,
     Field.DPORT: Type.PORT,
+    Field.TCP_FLAGS: Type.TCP_FLAG,
     Field.ICMP_TYPE: Type.ICMP_TYPE,
     Field.ICMP_CODE: Type.ICMP_CODE,
     Field.ICMPV6_TYPE: Type.ICMPV6_TYPE,
@@ -247,16 +251,18 @@ class CtMatch:
 
 @dataclass(frozen=True, slots=True)
 class InSet:
-    """The fields together are (or are not) an element of a named set."""
+    """The fields are (or are not) a named set's element; ``renewed``, its time begins anew."""
 
     fields: tuple[Field, ...]
     name: str
     negated: bool = False
+    renewed: bool = False
 
     @property
     def text(self) -> str:
         """As nftables reads it."""
-        return f"{_fields(self.fields)} {'!= ' if self.negated else ''}@{self.name}"
+        then = f" update @{self.name} {{ {_fields(self.fields)} }}" if self.renewed else ""
+        return f"{_fields(self.fields)} {'!= ' if self.negated else ''}@{self.name}{then}"
 
 
 @dataclass(frozen=True, slots=True)
