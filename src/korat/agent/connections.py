@@ -44,6 +44,9 @@ _RETRY_LAST_S = 10.0
 #: Looking at connections takes at most a fifth of one processor, however fast policy changes.
 _REST = 4
 _REST_LAST_S = 0.5
+#: How long, and how often, to let the kernel be given yet another policy before connections go.
+_WAIT_S = 1.0
+_ROUNDS = 3
 
 
 class Entry(Protocol):
@@ -113,10 +116,16 @@ class Connections(Generic[E]):
         self._newest: _Wanted | None = None
         self._fresh = False
         self._afresh = False
+        self._begun = self._ended = 0  # transactions, as far as they are known here
         self._stopping = False
         self._looking: _Wanted | None = None
         self._judged: _Wanted | None = None  # None: nothing is known of the connections there are
         self._thread: threading.Thread | None = None
+
+    def changing(self) -> None:
+        """Hear that the kernel is about to be given another policy; returns at once."""
+        with self._told:
+            self._begun += 1
 
     def changed(self, policy: NodePolicy | None, felix: FelixSettings, *, afresh: bool) -> None:
         """Hear what policy the kernel has come to enforce; returns at once.
@@ -132,6 +141,7 @@ class Connections(Generic[E]):
                 if policy is not None and on
                 else None
             )
+            self._ended = self._begun
             self._fresh = True
             self._afresh |= afresh or not on
             if self._thread is None:
@@ -197,6 +207,7 @@ class Connections(Generic[E]):
         begun = time.perf_counter()
         self._tracking.settle()
         judged, doomed = _doomed(policy, places, self._tracking.entries(addresses))
+        doomed = self._still(doomed, places.own)
         gone = 0
         if doomed:
             try:
@@ -208,6 +219,21 @@ class Connections(Generic[E]):
         tell = log.info if gone else log.debug
         tell("connections judged by the new policy", judged=judged, cut=gone, ms=took_ms)
         return Looked(judged, gone)
+
+    def _still(self, doomed: list[E], own: frozenset[Addr]) -> list[E]:
+        """Those that the newest policy denies too: it may have let in some of them meanwhile."""
+        for _ in range(_ROUNDS if doomed else 0):
+            with self._told:
+                self._told.wait_for(lambda: self._stopping or self._begun == self._ended, _WAIT_S)
+                begun, newest = self._begun, self._newest
+            if newest is None:
+                return []
+            if newest is not self._looking:
+                _, doomed = _doomed(newest.policy, newest.places(own), doomed)
+            with self._told:
+                if begun == self._begun:
+                    break
+        return doomed
 
 
 def _doomed(policy: NodePolicy, places: Places, entries: Iterable[E]) -> tuple[int, list[E]]:

@@ -1,11 +1,11 @@
 """The node loop's hands: nftables, routes and connection tracking of this network namespace."""
 
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import structlog
 
-from korat.agent.connections import Connections
+from korat.agent.connections import Connections, Looked
 from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Family
 from korat.core.render.nft.cut import (
@@ -89,9 +89,10 @@ class NodeTracking:
 class NodeKernel:
     """Implements ``korat.agent.loop.Kernel``; use it from one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_looked: Callable[[Looked], None] = lambda _: None) -> None:
+        """``on_looked`` hears each time that live connections have been looked at."""
         self._table = Table()
-        self._connections = Connections(NodeTracking(self._table))
+        self._connections = Connections(NodeTracking(self._table), on_looked)
         self._afresh = True
         self._waiting: frozenset[Addr] = frozenset()
 
@@ -106,12 +107,17 @@ class NodeKernel:
 
     def apply(self, transaction: str) -> None:
         """Run one atomic nftables transaction."""
+        self._connections.changing()
         self._afresh |= self._table.apply(transaction)
 
     def rejudge(self, policy: NodePolicy | None, felix: FelixSettings) -> None:
         """Bring live connections under the policy that was just applied; returns at once."""
         self._connections.changed(policy, felix, afresh=self._afresh)
         self._afresh = False
+
+    def close(self) -> None:
+        """End the thread that judges connections."""
+        self._connections.stop()
 
     def sync_routes(self, routes: Mapping[Addr, str]) -> frozenset[Addr]:
         """Make these the routes to local workloads; returns the addresses of those it removed."""

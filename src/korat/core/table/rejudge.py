@@ -190,9 +190,17 @@ class _Change:
 
     def interfaces(self, family: Family) -> Iterator[str]:
         """Where a table changed, or a whole range of peers has another one."""
-        yield from (change.key[1] for change in differences(self.old.tables, self.new.tables))
         before, after = self.old.classes, self.new.classes
-        if before.nets is not after.nets or before.default != after.default:
+        if before.default != after.default:
+            yield from self.names
+            return
+        changed = list(differences(self.old.tables, self.new.tables))
+        if any(change.before is None or change.after is None for change in changed):
+            # Of a class that came or went all peers are in another one than before, if in any.
+            lasting = before.ids() & after.ids()
+            changed = [change for change in changed if change.key[0] in lasting]
+        yield from (change.key[1] for change in changed)
+        if before.nets is not after.nets:
             for pair in _pairs(before, after, family):
                 yield from self._told_apart(pair)
 

@@ -9,7 +9,8 @@ as their slow twin, from ``sequence``; they return what they allow.
 - forward: established connections pass; then the sender's egress policy, then the receiver's
   ingress policy; what both allow is accepted, as the base chain's own end
 - input: the sender's egress policy, then what is configured for workloads' traffic to their node
-- output: nothing, as a node may always reach its own workloads
+- output: as a node may always reach its own workloads, nothing but replies of connections that
+  were cut, where workloads may reach their node at all
 
 Source: felix/rules/static.go and endpoints.go.
 """
@@ -62,6 +63,9 @@ _LINK_SOURCES = (0, Span(0xFE80 << 112, (0xFEC0 << 112) - 1))
 _LOOPBACK = Span(127 << 24, (128 << 24) - 1)
 
 
+_ESTABLISHED = rule(CtMatch((CtState.ESTABLISHED, CtState.RELATED)), ACCEPT)
+
+
 class HostAction(Enum):
     """What becomes of allowed traffic from a workload to its node (Calico's words)."""
 
@@ -94,11 +98,10 @@ class HookSettings:
 
 def render_hooks(endpoints: Iterable[LocalEndpoint], settings: HookSettings) -> Ruleset:
     """The base chains and the sets of allowed sources."""
-    established = rule(CtMatch((CtState.ESTABLISHED, CtState.RELATED)), ACCEPT)
     arriving = [Match(Field.IIFNAME, (f"{p}*",)) for p in settings.interface_prefixes]
     leaving = [Match(Field.OIFNAME, (f"{p}*",)) for p in settings.interface_prefixes]
     forward = [
-        established,
+        _ESTABLISHED,
         *(rule(match, jump("from-workload")) for match in arriving),
         *(rule(match, jump("to-workload")) for match in leaving),
     ]
@@ -110,16 +113,30 @@ def render_hooks(endpoints: Iterable[LocalEndpoint], settings: HookSettings) -> 
         "input": _base(
             Hook.INPUT,
             _FILTER,
-            [established, *(rule(match, goto("workload-to-host")) for match in arriving)],
+            [_ESTABLISHED, *(rule(match, goto("workload-to-host")) for match in arriving)],
         ),
         "sources": _sources(),
         "from-workload": _from_workload(settings),
         "to-workload": Chain((*_stateful(settings), rule(goto(Direction.INGRESS.value)))),
         "workload-to-host": _to_host(settings),
     }
-    cut = render_cut(reject=settings.reject) if settings.cuts else Ruleset()
+    cut = _cut(leaving, settings) if settings.cuts else Ruleset()
     lookups = _source_sets(endpoints, settings)
     return Ruleset({**lookups, **cut.lookups}, {**chains, **cut.chains})
+
+
+def _cut(leaving: Iterable[Match], settings: HookSettings) -> Ruleset:
+    """What holds up replies of connections that were cut.
+
+    The node's own replies come by output; with the default action for workloads' traffic to their
+    node there are none, and no packet pays.
+    """
+    cut = render_cut(reject=settings.reject)
+    if settings.endpoint_to_host is HostAction.DROP:
+        return cut
+    rules = [_ESTABLISHED, *(rule(match, jump("from-node")) for match in leaving)]
+    chains = {"output": _base(Hook.OUTPUT, _FILTER, rules), "from-node": Chain(ask_cut())}
+    return Ruleset(cut.lookups, {**cut.chains, **chains})
 
 
 def _base(hook: Hook, priority: int, rules: list[Rule]) -> Chain:
