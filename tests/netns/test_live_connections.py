@@ -109,9 +109,9 @@ def test_what_policy_denies_now_is_cut_and_stays_cut(world, family, kind, client
 @both_kinds
 def test_without_the_guard_the_servers_next_packet_would_bring_it_back(world, family, kind):
     """The trap is real: what the test before shows is the guard's doing."""
-    world.enforce(settings(conntrackPolicyEvaluationMode="None"), to_two(8080))
+    world.enforce(settings(koratRejudgeConnections="Disabled"), to_two(8080))
     with Talk(world, kind, family, "one", "two") as talk:
-        world.enforce(settings(conntrackPolicyEvaluationMode="None"), to_two())
+        world.enforce(settings(koratRejudgeConnections="Disabled"), to_two())
         ends = [Addr.parse(ONE[family])]
         assert namespace.run_in(world.name("node"), lambda: conntrack.forget(ends)) == 1
         assert not talk.ask()
@@ -189,7 +189,7 @@ def test_a_ping_is_cut_too(world, family):
 @both_families
 @both_kinds
 def test_switched_off_connections_live_on_as_calicos_do(world, family, kind):
-    off = settings(conntrackPolicyEvaluationMode="None")
+    off = settings(koratRejudgeConnections="Disabled")
     world.enforce(to_two(8080), off)
     with Talk(world, kind, family, "one", "two") as talk:
         assert world.enforce(to_two(), off).cut == 0

@@ -21,7 +21,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import structlog
 
 from korat.core.errors import KoratError
-from korat.core.model.felix import CONTINUOUS, FelixSettings
+from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Family
 from korat.core.policy.outcome import Action
 from korat.core.render.nft.cut import QUIET_S, Cuts, cut_key
@@ -134,7 +134,7 @@ class Connections(Generic[E]):
         policy, or when the settings say so, connections are left alone.
         """
         hooks = hook_settings(felix)
-        on = policy is not None and felix.conntrack_policy_evaluation_mode == CONTINUOUS
+        on = policy is not None and felix.rejudge_connections
         with self._told:
             self._newest = (
                 _Wanted(policy, hooks.interface_prefixes, hooks.spoofing_allowed)

@@ -16,7 +16,7 @@ from policy_world import NODE, allow, open_namespace, pod, policy, who
 WAIT_S = 5.0
 ONE, TWO, FAR = (Addr.parse(a) for a in ("10.0.0.1", "10.0.0.2", "10.0.9.9"))
 FELIX = FelixSettings()
-OFF = replace(FELIX, conntrack_policy_evaluation_mode="None")
+OFF = replace(FELIX, rejudge_connections=False)
 PODS = (open_namespace("red"), pod("1", f"{ONE}/32", app="x"), pod("2", f"{TWO}/32", app="y"))
 
 

@@ -17,9 +17,6 @@ from korat.core.model.validate.config import field_faults
 from korat.core.net.address import Addr
 from korat.core.selector import SelectorError, parse
 
-#: Policy is asked again of connections that are under way, whenever it changes.
-CONTINUOUS = "Continuous"
-
 _PREFIX = "felix_"
 _TRUE = frozenset({"true", "1", "yes", "y", "t"})
 _FALSE = frozenset({"false", "0", "no", "n", "f"})
@@ -27,10 +24,7 @@ _FALSE = frozenset({"false", "0", "no", "n", "f"})
 
 @dataclass(frozen=True, slots=True)
 class FelixSettings:
-    """What korat honours; the names are Felix' own, the defaults too.
-
-    ``conntrack_policy_evaluation_mode`` is korat's own: Calico does what is ``None`` there.
-    """
+    """What korat honours; the names are Felix' own, the defaults too."""
 
     interface_prefix: tuple[str, ...] = ("cali",)
     interface_exclude: tuple[str, ...] = ("kube-ipvs0",)
@@ -54,7 +48,7 @@ class FelixSettings:
     deny_log_group: int = 1
     deny_log_rate_limit: str = "10/second"
     deny_log_rate_limit_burst: int = 20
-    conntrack_policy_evaluation_mode: str = CONTINUOUS
+    rejudge_connections: bool = True
 
 
 def settings(
@@ -221,5 +215,5 @@ _HONOURED: dict[str, tuple[str, _Converter]] = {
     "koratDenyLogGroup": ("deny_log_group", _same),
     "koratDenyLogRateLimit": ("deny_log_rate_limit", _rate),
     "koratDenyLogRateLimitBurst": ("deny_log_rate_limit_burst", _same),
-    "conntrackPolicyEvaluationMode": ("conntrack_policy_evaluation_mode", _same),
+    "koratRejudgeConnections": ("rejudge_connections", _enabled),
 }

@@ -3,8 +3,7 @@
 Those that begin with ``korat`` are korat's own, for what Calico has no setting of.
 
 Korat stores them all and honours those of ``felix.FelixSettings``; a name that is not here is
-unknown. ``conntrackPolicyEvaluationMode`` is korat's own, named after Calico's for flow logs.
-Source: felix/docs/config-params.json and the CRD's patterns.
+unknown. Source: felix/docs/config-params.json and the CRD's patterns.
 """
 
 from collections.abc import Mapping
@@ -106,6 +105,7 @@ _WORDS = {
 _EXACT_WORDS = {
     "Enabled Disabled": """bpfHostNetworkedNATWithoutCTLB bpfProfiling bpfRedirectToPeer
         floatingIPs flowLogsLocalReporter ipForwarding istioAmbientMode koratDenyLog
+        koratRejudgeConnections
         windowsManageFirewallRules""",
     "Enabled Disabled Auto": "nftablesMode",
     "All Disabled": "nftablesFlowTableOffload",
@@ -121,7 +121,7 @@ _EXACT_WORDS = {
     "Off Debug": "bpfConntrackLogLevel",
     "Auto Strict": "bpfJITHardening",
     "TunnelAddress HostAddress": "bpfOverlayHostSourceIP",
-    "Continuous None": "flowLogsPolicyEvaluationMode conntrackPolicyEvaluationMode",
+    "Continuous None": "flowLogsPolicyEvaluationMode",
     "DoNothing Enable Disable": "awsSrcDstCheck",
 }
 

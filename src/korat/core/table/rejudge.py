@@ -175,7 +175,7 @@ def affected(old: NodePolicy, new: NodePolicy) -> Affected:
         elif before is not after:
             change = _Change(before, after, [endpoint.interface for endpoint in new.endpoints], {})
             interfaces.update(change.interfaces(place[0]))
-            peers.update(change.peers())
+            peers.update(change.peers(place[0]))
     return Affected(frozenset(interfaces), frozenset(peers))
 
 
@@ -204,10 +204,11 @@ class _Change:
             for pair in _pairs(before, after, family):
                 yield from self._told_apart(pair)
 
-    def peers(self) -> Iterator[Addr]:
+    def peers(self, family: Family) -> Iterator[Addr]:
         """Single addresses that some interface treats in another way now."""
         before, after = self.old.classes, self.new.classes
-        for addr, *_ in differences(before.hosts, after.hosts):
+        for (value,), *_ in differences(before.hosts, after.hosts):
+            addr = Addr(family, value)
             if self._told_apart((before.class_of(addr), after.class_of(addr))):
                 yield addr
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from korat.core.model.felix import CONTINUOUS, FelixSettings
+from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Prefix
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
@@ -98,7 +98,7 @@ def hook_settings(felix: FelixSettings) -> HookSettings:
         endpoint_to_host=HostAction(felix.default_endpoint_to_host_action),
         drop_invalid=not felix.disable_conntrack_invalid_check,
         spoofing_allowed=felix.workload_source_spoofing == "Any",
-        cuts=felix.conntrack_policy_evaluation_mode == CONTINUOUS,
+        cuts=felix.rejudge_connections,
         reject=felix.nftables_filter_deny_action == "Reject",
     )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from korat.core.policy.outcome import RuleRef
+from korat.core.render.nft.quote import quoted
 from korat.core.render.nft.statement import (
     Key,
     Span,
@@ -19,7 +20,6 @@ from korat.core.render.nft.statement import (
     Type,
     Verdict,
     key_text,
-    quoted,
     value_text,
 )
 

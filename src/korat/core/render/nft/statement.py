@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from korat.core.net.address import Addr, Family, Prefix
+from korat.core.render.nft.quote import quoted
 
 #: Maps of many elements have few verdicts; that equal ones are one object makes diffs cheap.
 _CACHED_VERDICTS = 8192
@@ -22,8 +23,6 @@ LOG_PREFIX_MAX = 127
 
 #: Printable, without blank, quote, star, slash and backslash: what nft takes literally.
 _IFNAME = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}")
-#: What may not stand in a quoted string; nft would take ``$`` for a variable.
-_UNPRINTABLE = re.compile(r"[^ !#%-~]")
 
 
 class Type(Enum):
@@ -154,11 +153,6 @@ def key_text(types: tuple[Type, ...], key: Key) -> str:
     if len(key) == 1:
         return value_text(types[0], key[0])
     return " . ".join(map(value_text, types, key))
-
-
-def quoted(text: str, limit: int) -> str:
-    """Free text within nftables' quotes: cut to ``limit``, quotes and control signs replaced."""
-    return '"' + _UNPRINTABLE.sub("_", text)[:limit] + '"'
 
 
 class Action(Enum):
