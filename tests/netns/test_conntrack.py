@@ -78,6 +78,7 @@ def test_only_who_was_asked_for_is_found(space, more):
             assert sorted(found) == sorted(wanted)
         assert list(conntrack.entries(others)) == []
         assert list(conntrack.entries([])) == []
+        assert sorted(entry.connection for entry in conntrack.entries(None)) == sorted(PLAIN)
 
     namespace.run_in(space, inside)
 

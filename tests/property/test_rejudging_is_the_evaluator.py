@@ -91,7 +91,7 @@ def test_nothing_that_a_change_denies_is_overlooked(change):
     before, after, sent = change
     old, new = (compile_node(Cluster.build(world), NODE) for world in (before, after))
     places = places_of(new)
-    looked_at = affected(old, new).addresses(places)
+    looked_at = affected(old, new).addresses(places) or frozenset()
     for packet in sent:
         made = connection(packet, packet)
         then, now = rejudge(old, places_of(old), made), rejudge(new, places, made)

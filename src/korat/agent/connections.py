@@ -41,8 +41,8 @@ log = structlog.get_logger(__name__)
 
 _RETRY_FIRST_S = 0.1
 _RETRY_LAST_S = 10.0
-#: Looking at connections takes at most a fifth of one processor, however fast policy changes.
-_REST = 4
+#: Looking at connections is a small part of one processor's work, however fast policy changes.
+_REST = 9
 _REST_LAST_S = 0.5
 #: How long, and how often, to let the kernel be given yet another policy before connections go.
 _WAIT_S = 1.0
@@ -73,8 +73,8 @@ class Tracking(Protocol[E]):
     def own_addresses(self) -> frozenset[Addr]:
         """All addresses of the node itself."""
 
-    def entries(self, addresses: Collection[Addr]) -> Iterable[E]:
-        """The connections whose original or reply source is one of these."""
+    def entries(self, addresses: Collection[Addr] | None) -> Iterable[E]:
+        """The connections whose original or reply source is one of these, or all."""
 
     def guard(self, cuts: Cuts) -> None:
         """Hold up replies of connections that will be cut."""
@@ -189,24 +189,20 @@ class Connections(Generic[E]):
 
     def _look(self) -> Looked:
         """Judge what the newest policy may deny, and cut it."""
-        wanted, before = self._looking, self._judged
+        wanted = self._looking
         if wanted is None:
             return Looked()
-        places = wanted.places(self._tracking.own_addresses())
-        same = before is not None and before[1:] == wanted[1:]
-        addresses = (
-            affected(before.policy, wanted.policy).addresses(places)
-            if before is not None and same
-            else frozenset(places.interfaces)
-        )
-        done = self._cut(wanted.policy, places, addresses) if addresses else Looked()
+        addresses = _concerned(self._judged, wanted)
+        nobody = addresses is not None and not addresses
+        done = Looked() if nobody else self._cut(wanted, addresses)
         self._judged = wanted
         return done
 
-    def _cut(self, policy: NodePolicy, places: Places, addresses: frozenset[Addr]) -> Looked:
+    def _cut(self, wanted: _Wanted, addresses: frozenset[Addr] | None) -> Looked:
         begun = time.perf_counter()
+        places = wanted.places(self._tracking.own_addresses())
         self._tracking.settle()
-        judged, doomed = _doomed(policy, places, self._tracking.entries(addresses))
+        judged, doomed = _doomed(wanted.policy, places, self._tracking.entries(addresses))
         doomed = self._still(doomed, places.own)
         gone = 0
         if doomed:
@@ -234,6 +230,14 @@ class Connections(Generic[E]):
                 if begun == self._begun:
                     break
         return doomed
+
+
+def _concerned(before: _Wanted | None, now: _Wanted) -> frozenset[Addr] | None:
+    """An end of each connection that may be denied now; None where it may be any address."""
+    places = now.places(frozenset())
+    if before is None or before[1:] != now[1:]:
+        return places.all
+    return affected(before.policy, now.policy).addresses(places)
 
 
 def _doomed(policy: NodePolicy, places: Places, entries: Iterable[E]) -> tuple[int, list[E]]:

@@ -73,8 +73,8 @@ class NodeTracking:
         """All addresses of the node itself."""
         return address.own_addresses()
 
-    def entries(self, addresses: Collection[Addr]) -> Iterable[Entry]:
-        """The connections whose original or reply source is one of these."""
+    def entries(self, addresses: Collection[Addr] | None) -> Iterable[Entry]:
+        """The connections whose original or reply source is one of these, or all."""
         return conntrack.entries(addresses)
 
     def guard(self, cuts: Cuts) -> None:

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -20,7 +21,17 @@ from korat.core.net.address import Addr, Family, Prefix
 from korat.core.net.port import ICMP_PROTOCOLS, PORT_PROTOCOLS
 from korat.core.pmap import differences
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
-from korat.core.table.value import DirectionPolicy, LocalEndpoint, NodePolicy, PeerClasses
+from korat.core.table.value import (
+    Cell,
+    DirectionPolicy,
+    LocalEndpoint,
+    NodePolicy,
+    PeerClasses,
+    VerdictTable,
+)
+
+#: Pairs of tables whose comparison is remembered, and of cells beyond which none is made.
+_COMPARED, _PAIRS = 512, 20_000
 
 
 class Tuple(NamedTuple):
@@ -82,6 +93,11 @@ class Places:
             tuple(lent) if spoofing_allowed else (),
             own,
         )
+
+    @property
+    def all(self) -> frozenset[Addr] | None:
+        """One end at least of every connection; None where it may be any address."""
+        return None if self.lent else frozenset(self.interfaces)
 
     def senders(self, addr: Addr) -> tuple[str, ...]:
         """The interfaces by which packets with this source may come."""
@@ -154,14 +170,16 @@ class Affected:
     interfaces: frozenset[str] = frozenset()
     peers: frozenset[Addr] = frozenset()
 
-    def addresses(self, places: Places) -> frozenset[Addr]:
-        """One end at least of each of these connections."""
+    def addresses(self, places: Places) -> frozenset[Addr] | None:
+        """One end at least of each of these connections; None where it may be any address."""
+        if any(name in self.interfaces for _, name in places.lent):
+            return None
         own = (a for a, names in places.interfaces.items() if not self.interfaces.isdisjoint(names))
         return frozenset((*own, *self.peers))
 
 
 def affected(old: NodePolicy, new: NodePolicy) -> Affected:
-    """At least every end of which the two policies do not say the same.
+    """At least every end to which the new policy denies something that the old one allowed.
 
     Complexity: what is not shared between the two, and the CIDRs of both if those differ.
     """
@@ -194,35 +212,69 @@ class _Change:
         if before.default != after.default:
             yield from self.names
             return
-        changed = list(differences(self.old.tables, self.new.tables))
-        if any(change.before is None or change.after is None for change in changed):
+        changed = [change.key for change in differences(self.old.tables, self.new.tables)]
+        changed = [at for at in changed if _denies_more(self.old.table(*at), self.new.table(*at))]
+        if any(number != after.default for number, _ in changed):
             # Of a class that came or went all peers are in another one than before, if in any.
             lasting = before.ids() & after.ids()
-            changed = [change for change in changed if change.key[0] in lasting]
-        yield from (change.key[1] for change in changed)
+            changed = [at for at in changed if at[0] in lasting]
+        yield from (name for _, name in changed)
         if before.nets is not after.nets:
             for pair in _pairs(before, after, family):
-                yield from self._told_apart(pair)
+                yield from self._denied_more(pair)
 
     def peers(self, family: Family) -> Iterator[Addr]:
         """Single addresses that some interface treats in another way now."""
         before, after = self.old.classes, self.new.classes
         for (value,), *_ in differences(before.hosts, after.hosts):
             addr = Addr(family, value)
-            if self._told_apart((before.class_of(addr), after.class_of(addr))):
+            if self._denied_more((before.class_of(addr), after.class_of(addr))):
                 yield addr
 
-    def _told_apart(self, pair: tuple[int, int]) -> tuple[str, ...]:
-        """The interfaces to which leaving one class for the other makes a difference."""
+    def _denied_more(self, pair: tuple[int, int]) -> tuple[str, ...]:
+        """The interfaces at which leaving one class for the other is to lose something."""
         found = self.seen.get(pair)
         if found is None:
             old, new = pair
             found = self.seen[pair] = tuple(
                 name
                 for name in self.names
-                if self.old.table(old, name) != self.new.table(new, name)
+                if _denies_more(self.old.table(old, name), self.new.table(new, name))
             )
         return found
+
+
+def _denies_more(old: VerdictTable | None, new: VerdictTable | None) -> bool:
+    """Whether something was allowed that is not any more; a table that is not there allows none."""
+    if old is new or old is None:
+        return False
+    return new is None or _compared(old, new)
+
+
+@lru_cache(maxsize=_COMPARED)
+def _compared(old: VerdictTable, new: VerdictTable) -> bool:
+    if _loses(old.other, new.other):
+        return True
+    for protocol in {number for table in (old, new) for number, _ in table.protocols}:
+        before, after = old.cells(protocol), new.cells(protocol)
+        if len(before) * len(after) > _PAIRS or any(
+            _loses(b.outcome, a.outcome) and _meet(b, a) for b in before for a in after
+        ):
+            return True
+    return False
+
+
+def _loses(before: Outcome, after: Outcome) -> bool:
+    return before.action is Action.ALLOW and after.action is Action.DENY
+
+
+def _meet(one: Cell, two: Cell) -> bool:
+    return (
+        one.a_first <= two.a_last
+        and two.a_first <= one.a_last
+        and one.b_first <= two.b_last
+        and two.b_first <= one.b_last
+    )
 
 
 def _pairs(before: PeerClasses, after: PeerClasses, family: Family) -> set[tuple[int, int]]:

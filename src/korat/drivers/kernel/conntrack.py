@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, product
 from typing import Self
 
 from korat.core.errors import Unavailable, Unsupported
@@ -50,8 +50,8 @@ def forget(addresses: Iterable[Addr]) -> int:
     return gone
 
 
-def entries(addresses: Collection[Addr]) -> Iterator[Entry]:
-    """Every tracked connection whose original or reply source is one of these, once.
+def entries(addresses: Collection[Addr] | None) -> Iterator[Entry]:
+    """Every tracked connection whose original or reply source is one of these, once; None for all.
 
     Complexity: one reading of the table for each IP version, or a few walks within the kernel.
 
@@ -60,25 +60,27 @@ def entries(addresses: Collection[Addr]) -> Iterator[Entry]:
         Unavailable: the kernel refuses.
     """
     for family in Family:
-        wanted = frozenset(addr for addr in addresses if addr.family is family)
-        if not wanted:
-            continue
-        with _errors("read"), _Socket() as sock:
-            yield from _entries(sock, family, wanted)
+        wanted = None
+        if addresses is not None:
+            wanted = frozenset(addr for addr in addresses if addr.family is family)
+        if wanted is None or wanted:
+            with _errors("read"), _Socket() as sock:
+                yield from _entries(sock, family, wanted)
 
 
-def _entries(sock: "_Socket", family: Family, wanted: frozenset[Addr]) -> Iterator[Entry]:
+def _entries(sock: "_Socket", family: Family, wanted: frozenset[Addr] | None) -> Iterator[Entry]:
     """The kernel does the searching where it can and where it is worth it.
 
     Kernels (seen with 6.18) filter IPv6 addresses the wrong way round and leave out exactly what
     was asked for; those before 5.8 do not filter at all. So everything is compared once more.
     """
-    if family is Family.V6 or len(wanted) > _FILTERED_MAX:
-        yield from _wanted(sock.dump(ctnetlink.dump(family)), family, wanted)
-        return
-    seen: set[bytes] = set()
-    for addr in wanted:
-        for reply in (False, True):
+    if wanted is None:
+        yield from filter(None, (ctnetlink.read(each.data, family) for each in _all(sock, family)))
+    elif family is Family.V6 or len(wanted) > _FILTERED_MAX:
+        yield from _wanted(_all(sock, family), family, wanted)
+    else:
+        seen: set[bytes] = set()
+        for addr, reply in product(wanted, (False, True)):
             asked = ctnetlink.dump(family, addr, reply=reply)
             for entry in _wanted(sock.dump(asked), family, wanted):
                 handle = entry.handle
@@ -87,7 +89,12 @@ def _entries(sock: "_Socket", family: Family, wanted: frozenset[Addr]) -> Iterat
                     yield entry
 
 
+def _all(sock: "_Socket", family: Family) -> Iterator[Message]:
+    return sock.dump(ctnetlink.dump(family))
+
+
 def _wanted(found: Iterable[Message], family: Family, wanted: frozenset[Addr]) -> Iterator[Entry]:
+    """Those with a wanted end; most of the others are told by their octets alone."""
     layout = LAYOUTS[family]
     width = family.bits // 8
     octets = frozenset(addr.value.to_bytes(width) for addr in wanted)

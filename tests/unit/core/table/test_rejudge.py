@@ -101,6 +101,22 @@ def test_a_lent_source_counts_where_it_is_allowed():
     lent = tcp(Addr.parse("192.0.2.7"), FAR)
     assert judged(lent, lender, NO_EGRESS) is None
     assert judged(lent, lender, NO_EGRESS, spoofing=True) is Action.DENY
+    before, after = compiled(lender), compiled(lender, NO_EGRESS)
+    places = Places.of(after.endpoints, frozenset(), ("cali",), spoofing_allowed=True)
+    assert affected(before, after).addresses(places) is None
+    assert affected(after, before).addresses(places) == frozenset(), "nothing is lost"
+
+
+def test_what_is_only_allowed_more_concerns_nobody():
+    more = policy(
+        "web",
+        selector="app == 'y'",
+        types=("Ingress",),
+        ingress=[allow(protocol="TCP", destination=who(ports=[80, 443]))],
+    )
+    assert affected(compiled(WEB), compiled(more)).interfaces == frozenset()
+    assert affected(compiled(more), compiled(WEB)).interfaces == {"cali-2"}
+    assert affected(compiled(WEB), compiled()).interfaces == frozenset()
 
 
 @pytest.mark.parametrize(
