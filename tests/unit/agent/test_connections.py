@@ -199,6 +199,17 @@ def test_switched_off_nothing_is_looked_at_and_switched_on_everything_is():
     assert kernel.did("delete") == [([tcp(FAR, TWO)],)]
 
 
+def test_without_tables_connections_are_left_alone_until_there_are_some():
+    kernel = Kernel([Entry(tcp(FAR, TWO))])
+    with watching(kernel) as watched:
+        watched.changed(None)
+        watched.wait(1)
+        assert kernel.done == []
+        watched.changed(to_two())
+        watched.wait(2)
+    assert kernel.did("delete") == [([tcp(FAR, TWO)],)]
+
+
 def test_after_a_table_that_somebody_else_had_all_are_judged():
     kernel = Kernel([Entry(tcp(FAR, TWO, dport=81))])
     with watching(kernel) as watched:
