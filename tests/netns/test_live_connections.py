@@ -247,16 +247,33 @@ def test_a_tcp_connection_the_other_way_between_the_same_ports_is_policys_matter
 
 
 @both_kinds
-def test_what_was_cut_stays_cut_when_the_whole_table_is_loaded_again(world, kind):
+@pytest.mark.parametrize("restarted", [False, True], ids=["the same agent", "another agent"])
+def test_what_was_cut_stays_cut_when_the_whole_table_is_loaded_again(world, kind, restarted):
     world.enforce(to_two(8080))
     with Talk(world, kind, 4, "one", "two") as talk:
         assert world.enforce(to_two()).cut == 1
         world.nft.apply("add chain inet korat stranger\n")
+        if restarted:
+            world.stop()
+            world.start()
         world.loop.refresh(reload=True)
         world.enforce(to_two())
         assert "stranger" not in str(world.nft.list_json())
         assert not talk.answer()
         assert not talk.ask()
+
+
+@both_kinds
+def test_what_was_cut_stays_cut_when_somebody_flushes_everything(world, kind):
+    world.enforce(to_two(8080))
+    with Talk(world, kind, 4, "one", "two") as talk:
+        assert world.enforce(to_two()).cut == 1
+        world.nft.apply("delete table inet korat\n")
+        world.loop.refresh(reload=True)
+        world.enforce(to_two())
+        assert not talk.answer()
+        assert not talk.ask()
+        assert world.entries(ONE[4]) == []
 
 
 @both_families

@@ -1,6 +1,7 @@
 """The node loop's hands: nftables, routes and connection tracking of this network namespace."""
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import structlog
@@ -16,6 +17,7 @@ from korat.core.render.nft.cut import (
     replaces_table,
     set_name,
 )
+from korat.core.render.nft.statement import Key
 from korat.core.table.value import NodePolicy
 from korat.drivers.kernel import address, conntrack, fence, local_route, sysctl
 from korat.drivers.kernel.ctnetlink import Entry
@@ -33,6 +35,7 @@ class Table:
         self._loading, self._guarding = Nft(), Nft()
         # Held while the sets' elements are read and loaded again, so that none gets lost between.
         self._keeping = threading.Lock()
+        self._written: dict[Family, dict[Key, float]] = {family: {} for family in Family}
 
     def require(self) -> None:
         """Refuse to begin where nftables cannot do what korat needs.
@@ -48,15 +51,33 @@ class Table:
             self._loading.apply(transaction)
             return False
         with self._keeping:
-            held = {f: read_cuts(self._loading.elements(set_name(f))) for f in Family}
-            self._loading.apply(keep_cuts(transaction, held))
+            self._loading.apply(keep_cuts(transaction, self._held()))
         return True
 
     def guard(self, cuts: Cuts) -> None:
         """Hold up replies of connections that will be cut; in pieces, so that nobody waits long."""
+        with self._keeping:
+            now_s = time.monotonic()
+            for family, times in cuts.items():
+                live = {k: end_s for k, end_s in self._written[family].items() if end_s > now_s}
+                self._written[family] = live | {k: now_s + left_s for k, left_s in times.items()}
         for transaction in add_cuts(cuts):
             with self._keeping:
                 self._guarding.apply(transaction)
+
+    def _held(self) -> Cuts:
+        """What is held up now: as the kernel says, whoever wrote it, and as was written here.
+
+        The kernel alone would do, but for what somebody flushed, and for a set that was filled a
+        moment ago: it may leave out some while it makes room for them.
+        """
+        now_s = time.monotonic()
+        held: dict[Family, dict[Key, int]] = {}
+        for family, written in self._written.items():
+            left = {key: round(end_s - now_s) for key, end_s in written.items()}
+            kept = {key: left_s for key, left_s in left.items() if left_s > 0}
+            held[family] = kept | read_cuts(self._loading.elements(set_name(family)))
+        return held
 
 
 class NodeTracking:
