@@ -9,6 +9,7 @@ import pytest
 
 from korat.core.model.policy import Icmp
 from korat.core.net.address import Addr
+from korat.core.render.nft.cut import QUIET_S, read_cuts
 from korat.drivers.kernel import conntrack, namespace
 from live_world import ONE, SERVICE, TWO, Talk, World, settings
 from policy_world import allow, policy, who
@@ -75,6 +76,7 @@ def world(built):
     every = [Addr.parse(a) for each in (ONE, TWO) for a in each.values()]
     built.enforce()
     namespace.run_in(built.name("node"), lambda: conntrack.forget(every))
+    built.nft.apply("flush set inet korat cut-4\nflush set inet korat cut-6\n")
     return built
 
 
@@ -274,6 +276,24 @@ def test_what_was_cut_stays_cut_when_somebody_flushes_everything(world, kind):
         assert not talk.answer()
         assert not talk.ask()
         assert world.entries(ONE[4]) == []
+
+
+@both_families
+def test_udp_is_held_up_for_as_long_as_it_goes_on_and_tcp_as_long_as_conntrack_would(world, family):
+    name = f"cut-{family}"
+    ends = f"{TWO[family]} . {ONE[family]}"
+    world.nft.apply(f"add element inet korat {name} {{ {ends} . 17 . 9 . 9999 timeout 30s }}\n")
+    with world.socket("two", "udp", family, 9) as sock:
+        sock.sendto(b"hello", (ONE[family], 9999))
+    assert world.entries(ONE[family]) == []
+    (left_s,) = read_cuts(world.nft.elements(name)).values()
+    assert 30 < left_s <= QUIET_S
+    world.enforce(to_two(8080))
+    with Talk(world, "tcp", family, "one", "two") as talk:
+        world.enforce(to_two())
+        assert not talk.answer()
+    by_protocol = {key[2]: left_s for key, left_s in read_cuts(world.nft.elements(name)).items()}
+    assert by_protocol[6] > 1000
 
 
 @both_families

@@ -64,6 +64,11 @@ def test_forward(packet, fate):
     assert Simulator(table(cuts=False)).run(packet, Hook.FORWARD).fate is Fate.ACCEPT
 
 
+def test_what_is_established_meets_none_of_it():
+    sent = answer(state=CtState.ESTABLISHED)
+    assert Simulator(table([KEY])).run(sent, Hook.FORWARD).chains == ("forward",)
+
+
 @pytest.mark.parametrize("action", [HostAction.ACCEPT, HostAction.RETURN])
 def test_what_the_node_itself_answers(action):
     simulator = Simulator(table([KEY], endpoint_to_host=action))
