@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -91,6 +92,65 @@ def test_new_labels_count_at_once(two: Lab) -> None:
             assert time.monotonic() < deadline
     finally:
         two.delete(ONLY_FRIENDS)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["tcp", "udp"])
+def test_new_labels_of_a_pod_elsewhere_cut_its_live_connections_and_no_others(
+    two: Lab, kind: socket.SocketKind
+) -> None:
+    friend = {"app": "client", "role": "friend"}
+    two.apply(pods(*(("default", name, "vm1", friend) for name in ("client", "constant"))))
+    two.apply(ONLY_FRIENDS)
+    vm2 = two.status()["nodes"][1]["netns"]
+    try:
+        with Live(two, "client", kind, 8090) as cut, Live(two, "constant", kind, 8091) as kept:
+            assert cut.works()
+            assert kept.works()
+            two.apply(pods(("default", "client", "vm1", {"app": "client"})))
+            deadline = time.monotonic() + 5
+            while tracked(vm2, cut.address):
+                assert time.monotonic() < deadline
+            assert not cut.works()
+            assert kept.works()
+    finally:
+        two.delete(ONLY_FRIENDS)
+        two.run("delete", "pod", "constant")
+        two.apply(CLIENTS)
+
+
+class Live:
+    """A connection of a pod's to the server pod, at a port of its own."""
+
+    def __init__(self, made: Lab, client: str, kind: socket.SocketKind, port: int) -> None:
+        server, pod = made.pod("default/server"), made.pod(f"default/{client}")
+        self.address = str(pod["address"])
+        self._listener = socket_in(server["netns"], socket.AF_INET, kind)
+        self._listener.bind(("", port))
+        self._client = socket_in(pod["netns"], socket.AF_INET, kind)
+        self._client.settimeout(3)
+        self._server = self._listener
+        if kind is socket.SOCK_STREAM:
+            self._listener.listen()
+            self._client.connect((server["address"], port))
+            self._server, _ = self._listener.accept()
+        else:
+            self._client.connect((server["address"], port))
+
+    def works(self) -> bool:
+        """Whether a few octets arrive within half a second."""
+        self._client.send(b"hello")
+        self._server.settimeout(0.5)
+        try:
+            return self._server.recv(16) == b"hello"
+        except TimeoutError:
+            return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in (self._client, self._server, self._listener):
+            each.close()
 
 
 def test_every_port_answers_with_the_pods_name(two: Lab) -> None:

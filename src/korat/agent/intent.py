@@ -44,6 +44,7 @@ class Intent:
     problems: tuple[Problem, ...]  # settings and objects that could not be honoured
     felix: FelixSettings
     around: Surroundings
+    policy: NodePolicy | None  # None: it is enforced rule by rule
 
 
 def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[str, str]) -> Intent:
@@ -101,7 +102,7 @@ class NodeState:
         if self._frame is None:
             self._frame = self._framed()
         problems = list(self._frame.problems)
-        ruleset = self._ruleset(self._frame.node, problems)
+        ruleset, policy = self._ruleset(self._frame.node, problems)
         local = self._compiler.local
         if local is not self._local:
             self._local = local
@@ -115,6 +116,7 @@ class NodeState:
             problems=(*problems, *self._inventory.problems),
             felix=felix,
             around=self._inventory.around(local),
+            policy=policy,
         )
 
     def _framed(self) -> _Frame:
@@ -131,15 +133,18 @@ class NodeState:
         )
         return _Frame(made, tuple(problems))
 
-    def _ruleset(self, node: NodeInput, problems: list[Problem]) -> Ruleset:
+    def _ruleset(
+        self, node: NodeInput, problems: list[Problem]
+    ) -> tuple[Ruleset, NodePolicy | None]:
         try:
-            return self._renderer.render(replace(node, policy=self._compiler.settle()))
+            policy = self._compiler.settle()
+            return self._renderer.render(replace(node, policy=policy)), policy
         except IntricateError as error:
             rule = f"is enforced rule by rule, which is slower: {error}"
             problems.append(Problem(f"the policy of node {self._node_name}", "", None, rule))
         local = self._compiler.local
-        policy = NodePolicy(workloads_of(local), {})
-        return render_slow(replace(node, policy=policy), self._inventory.cluster(), local)
+        node = replace(node, policy=NodePolicy(workloads_of(local), {}))
+        return render_slow(node, self._inventory.cluster(), local), None
 
 
 def _unguarded(local: Iterable[Endpoint], prefixes: tuple[str, ...]) -> Iterator[Problem]:

@@ -1,11 +1,26 @@
 """The node loop's hands: nftables, routes and connection tracking of this network namespace."""
 
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import structlog
 
-from korat.core.net.address import Addr
-from korat.drivers.kernel import conntrack, local_route, sysctl
+from korat.agent.connections import Connections, Looked
+from korat.core.model.felix import FelixSettings
+from korat.core.net.address import Addr, Family
+from korat.core.render.nft.cut import (
+    Cuts,
+    add_cuts,
+    keep_cuts,
+    read_cuts,
+    replaces_table,
+    set_name,
+)
+from korat.core.render.nft.statement import Key
+from korat.core.table.value import NodePolicy
+from korat.drivers.kernel import address, conntrack, fence, local_route, sysctl
+from korat.drivers.kernel.ctnetlink import Entry
 from korat.drivers.kernel.nft import Nft
 
 log = structlog.get_logger(__name__)
@@ -13,11 +28,93 @@ log = structlog.get_logger(__name__)
 _FORWARDING = {"net/ipv4/ip_forward": 1}
 
 
+class Table:
+    """The table in nftables, for one thread that loads it and one that guards what was cut."""
+
+    def __init__(self) -> None:
+        self._loading, self._guarding = Nft(), Nft()
+        # Held while the sets' elements are read and loaded again, so that none gets lost between.
+        self._keeping = threading.Lock()
+        self._written: dict[Family, dict[Key, float]] = {family: {} for family in Family}
+
+    def require(self) -> None:
+        """Refuse to begin where nftables cannot do what korat needs.
+
+        Raises:
+            Unsupported: not root, or something is missing.
+        """
+        self._loading.require()
+
+    def apply(self, transaction: str) -> bool:
+        """Run one atomic transaction; returns whether it replaced all, but for what was cut."""
+        if not replaces_table(transaction):
+            self._loading.apply(transaction)
+            return False
+        with self._keeping:
+            self._loading.apply(keep_cuts(transaction, self._held()))
+        return True
+
+    def guard(self, cuts: Cuts) -> None:
+        """Hold up replies of connections that will be cut; in pieces, so that nobody waits long."""
+        with self._keeping:
+            now_s = time.monotonic()
+            for family, times in cuts.items():
+                live = {k: end_s for k, end_s in self._written[family].items() if end_s > now_s}
+                self._written[family] = live | {k: now_s + left_s for k, left_s in times.items()}
+        for transaction in add_cuts(cuts):
+            with self._keeping:
+                self._guarding.apply(transaction)
+
+    def _held(self) -> Cuts:
+        """What is held up now: as the kernel says, whoever wrote it, and as was written here.
+
+        The kernel alone would do, but for what somebody flushed, and for a set that was filled a
+        moment ago: it may leave out some while it makes room for them.
+        """
+        now_s = time.monotonic()
+        held: dict[Family, dict[Key, int]] = {}
+        for family, written in self._written.items():
+            left = {key: round(end_s - now_s) for key, end_s in written.items()}
+            kept = {key: left_s for key, left_s in left.items() if left_s > 0}
+            held[family] = kept | read_cuts(self._loading.elements(set_name(family)))
+        return held
+
+
+class NodeTracking:
+    """Implements ``korat.agent.connections.Tracking`` with this namespace's kernel."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def settle(self) -> None:
+        """Wait until no packet is under way that met the rules of before."""
+        fence.packets_under_way()
+
+    def own_addresses(self) -> frozenset[Addr]:
+        """All addresses of the node itself."""
+        return address.own_addresses()
+
+    def entries(self, addresses: Collection[Addr] | None) -> Iterable[Entry]:
+        """The connections whose original or reply source is one of these, or all."""
+        return conntrack.entries(addresses)
+
+    def guard(self, cuts: Cuts) -> None:
+        """Hold up replies of connections that will be cut."""
+        self._table.guard(cuts)
+
+    def delete(self, doomed: list[Entry]) -> int:
+        """Forget these connections; returns how many were still there."""
+        return conntrack.delete(doomed)
+
+
 class NodeKernel:
     """Implements ``korat.agent.loop.Kernel``; use it from one thread."""
 
-    def __init__(self) -> None:
-        self._nft = Nft()
+    def __init__(self, on_looked: Callable[[Looked], None] = lambda _: None) -> None:
+        """``on_looked`` hears each time that live connections have been looked at."""
+        self._table = Table()
+        self._connections = Connections(NodeTracking(self._table), on_looked)
+        self._afresh = True
         self._waiting: frozenset[Addr] = frozenset()
 
     def prepare(self) -> None:
@@ -26,12 +123,22 @@ class NodeKernel:
         Raises:
             Unsupported: not root, or nftables cannot do what korat needs.
         """
-        self._nft.require()
+        self._table.require()
         sysctl.write(_FORWARDING)
 
     def apply(self, transaction: str) -> None:
         """Run one atomic nftables transaction."""
-        self._nft.apply(transaction)
+        self._connections.changing()
+        self._afresh |= self._table.apply(transaction)
+
+    def rejudge(self, policy: NodePolicy | None, felix: FelixSettings) -> None:
+        """Bring live connections under the policy that was just applied; returns at once."""
+        self._connections.changed(policy, felix, afresh=self._afresh)
+        self._afresh = False
+
+    def close(self) -> None:
+        """End the thread that judges connections."""
+        self._connections.stop()
 
     def sync_routes(self, routes: Mapping[Addr, str]) -> frozenset[Addr]:
         """Make these the routes to local workloads; returns the addresses of those it removed."""

@@ -17,10 +17,12 @@ from korat.agent.feed import Batch
 from korat.agent.intent import Intent, NodeState
 from korat.core.errors import Invalid, KoratError, Problem
 from korat.core.model import codec
+from korat.core.model.felix import FelixSettings
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr
 from korat.core.render.nft.diff import stages
 from korat.core.render.nft.ruleset import Ruleset
+from korat.core.table.value import NodePolicy
 from korat.ports import Record
 
 log = structlog.get_logger(__name__)
@@ -40,6 +42,9 @@ class Kernel(Protocol):
 
     def forget(self, addresses: frozenset[Addr]) -> None:
         """Delete the tracked connections of addresses that left this node."""
+
+    def rejudge(self, policy: NodePolicy | None, felix: FelixSettings) -> None:
+        """Bring live connections under the policy that was just applied; returns at once."""
 
 
 class NodeLoop:
@@ -158,6 +163,7 @@ class NodeLoop:
             self._kernel.apply(transaction)
         self._in_kernel, self._enforced = wanted.ruleset, wanted
         self._route(wanted.routes)
+        self._kernel.rejudge(wanted.policy, wanted.felix)
         self._tell_problems(wanted)
         took_ms = round((time.perf_counter() - begun) * 1000, 1)
         log.debug("applied", revision=self._revision, ms=took_ms, bytes=sum(map(len, transactions)))

@@ -66,7 +66,7 @@ def run(environ: Mapping[str, str]) -> None:
         wait_programmed=lambda _key, timeout_s: _programmed(store, loop, timeout_s),
         ready=lambda: "" if loop.ready else "the first policy is not in the kernel",
     )
-    with _threads(loop, store, observer):
+    with contextlib.closing(kernel), _threads(loop, store, observer):
         asyncio.run(_serve_until_told(settings.socket_path, workloads))
 
 

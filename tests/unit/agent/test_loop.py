@@ -29,6 +29,7 @@ class Kernel:
         self.routes: dict[Addr, str] = {}
         self.stale: frozenset[Addr] = frozenset()
         self.forgotten: set[Addr] = set()
+        self.judged: list = []
         self.may_apply = threading.Event()
         self.may_apply.set()
 
@@ -45,6 +46,9 @@ class Kernel:
 
     def forget(self, addresses):
         self.forgotten |= addresses
+
+    def rejudge(self, policy, felix):
+        self.judged.append((policy, felix, len(self.transactions)))
 
 
 def endpoint(name: str, address: str, node: str = "vm1") -> WorkloadEndpoint:
@@ -145,6 +149,22 @@ def test_who_left_is_forgotten_also_when_the_agent_was_away():
         assert loop.wait_applied(2, WAIT_S)
     assert kernel.forgotten == {Addr.parse("10.0.0.9"), Addr.parse("10.0.0.1")}
     assert kernel.routes == {Addr.parse("10.0.0.2"): "calib"}
+
+
+def test_live_connections_are_judged_by_a_policy_that_is_in_the_kernel():
+    kernel = Kernel()
+    with running(kernel) as loop:
+        loop.deliver(batch(1, endpoint("a", "10.0.0.1"), full=True))
+        assert loop.wait_applied(1, WAIT_S)
+        (policy, felix, transactions), *_ = kernel.judged
+        assert [each.interface for each in policy.endpoints] == ["calia"]
+        assert felix.rejudge_connections
+        assert transactions == 1
+        kernel.faults.append(Unavailable("busy"))
+        loop.deliver(batch(2, endpoint("b", "10.0.0.2")))
+        assert loop.wait_applied(2, WAIT_S)
+    assert [len(policy.endpoints) for policy, *_ in kernel.judged] == [1, 2]
+    assert kernel.judged[-1][2] == len(kernel.transactions)
 
 
 def test_somebody_elses_change_loads_everything_and_a_new_link_only_routes():

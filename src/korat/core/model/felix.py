@@ -48,6 +48,7 @@ class FelixSettings:
     deny_log_group: int = 1
     deny_log_rate_limit: str = "10/second"
     deny_log_rate_limit_burst: int = 20
+    rejudge_connections: bool = True
 
 
 def settings(
@@ -214,4 +215,5 @@ _HONOURED: dict[str, tuple[str, _Converter]] = {
     "koratDenyLogGroup": ("deny_log_group", _same),
     "koratDenyLogRateLimit": ("deny_log_rate_limit", _rate),
     "koratDenyLogRateLimitBurst": ("deny_log_rate_limit_burst", _same),
+    "koratRejudgeConnections": ("rejudge_connections", _enabled),
 }

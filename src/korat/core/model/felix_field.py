@@ -105,6 +105,7 @@ _WORDS = {
 _EXACT_WORDS = {
     "Enabled Disabled": """bpfHostNetworkedNATWithoutCTLB bpfProfiling bpfRedirectToPeer
         floatingIPs flowLogsLocalReporter ipForwarding istioAmbientMode koratDenyLog
+        koratRejudgeConnections
         windowsManageFirewallRules""",
     "Enabled Disabled Auto": "nftablesMode",
     "All Disabled": "nftablesFlowTableOffload",

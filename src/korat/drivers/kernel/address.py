@@ -39,6 +39,15 @@ def interface_addresses() -> tuple[InterfaceAddress, ...]:
         )
 
 
+def own_addresses() -> frozenset[Addr]:
+    """Every address of this machine, whatever its scope and however its interface is."""
+    with IPRoute() as ip:
+        found = (
+            entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS") for entry in ip.get_addr()
+        )
+        return frozenset(map(Addr.parse, found))
+
+
 def of_family(
     addresses: tuple[InterfaceAddress, ...], family: Family
 ) -> tuple[InterfaceAddress, ...]:

@@ -41,6 +41,10 @@ class Feature(Enum):
     NFLOG = 'add rule {t} c log prefix "korat" group 1'
     LIMIT = "add rule {t} c limit rate 1/second burst 5 packets"
     REJECT = "add rule {t} c reject"
+    TIMED_SET = (
+        "add set {t} s {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 1s; }}\n"
+        "add rule {t} c ip saddr . th sport @s update @s {{ ip saddr . th sport }}"
+    )
     FULLY_RANDOM = (
         "add chain {t} n {{ type nat hook postrouting priority 110; }}\n"
         "add rule {t} n masquerade fully-random"
@@ -102,6 +106,16 @@ class Nft:
                 raise NotFound(f"nftables has no table {table}") from error
         objects = json.loads(listed)["nftables"]
         return [each for each in objects if "metainfo" not in each]
+
+    def elements(self, name: str, table: str = "inet korat") -> list[object]:
+        """The elements of a named set as nft's JSON; none when there is no such set."""
+        with self._flags(_OUTPUT_JSON | _OUTPUT_NUMERIC):
+            try:
+                listed = self._run(f"list set {table} {name}")
+            except Conflict:
+                return []
+        found = (each["set"] for each in json.loads(listed)["nftables"] if "set" in each)
+        return [element for each in found for element in each.get("elem", ())]
 
     def features(self) -> frozenset[Feature]:
         """Which features nft and the kernel have here, tried in dry runs that change nothing."""

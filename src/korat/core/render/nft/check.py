@@ -57,6 +57,7 @@ _LAST: Mapping[Type, int] = {
     Type.ICMPV6_TYPE: 255,
     Type.ICMPV6_CODE: 255,
     Type.NFPROTO: 255,
+    Type.TCP_FLAG: 255,
     Type.NUMBER: (1 << 32) - 1,
 }
 

@@ -259,4 +259,5 @@ def _changes_nature(old: Ruleset, new: Ruleset) -> bool:
 
 
 def _nature(lookup: Lookup) -> tuple[object, ...]:
-    return type(lookup), lookup.types, is_interval(lookup)
+    time = (lookup.timeout_s, lookup.size) if isinstance(lookup, NamedSet) else ()
+    return type(lookup), lookup.types, is_interval(lookup), time

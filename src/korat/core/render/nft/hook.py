@@ -9,7 +9,8 @@ as their slow twin, from ``sequence``; they return what they allow.
 - forward: established connections pass; then the sender's egress policy, then the receiver's
   ingress policy; what both allow is accepted, as the base chain's own end
 - input: the sender's egress policy, then what is configured for workloads' traffic to their node
-- output: nothing, as a node may always reach its own workloads
+- output: as a node may always reach its own workloads, nothing but replies of connections that
+  were cut, where workloads may reach their node at all
 
 Source: felix/rules/static.go and endpoints.go.
 """
@@ -22,6 +23,7 @@ from enum import Enum
 from korat.core.net.address import Family, Prefix
 from korat.core.net.port import Protocol
 from korat.core.policy.outcome import Direction
+from korat.core.render.nft.cut import ask_cut, render_cut
 from korat.core.render.nft.ruleset import (
     Base,
     Chain,
@@ -61,6 +63,9 @@ _LINK_SOURCES = (0, Span(0xFE80 << 112, (0xFEC0 << 112) - 1))
 _LOOPBACK = Span(127 << 24, (128 << 24) - 1)
 
 
+_ESTABLISHED = rule(CtMatch((CtState.ESTABLISHED, CtState.RELATED)), ACCEPT)
+
+
 class HostAction(Enum):
     """What becomes of allowed traffic from a workload to its node (Calico's words)."""
 
@@ -87,15 +92,16 @@ class HookSettings:
     vxlan_port: int = 4789
     allow_ipip: bool = False
     spoofing_allowed: bool = False
+    cuts: bool = True
+    reject: bool = False
 
 
 def render_hooks(endpoints: Iterable[LocalEndpoint], settings: HookSettings) -> Ruleset:
     """The base chains and the sets of allowed sources."""
-    established = rule(CtMatch((CtState.ESTABLISHED, CtState.RELATED)), ACCEPT)
     arriving = [Match(Field.IIFNAME, (f"{p}*",)) for p in settings.interface_prefixes]
     leaving = [Match(Field.OIFNAME, (f"{p}*",)) for p in settings.interface_prefixes]
     forward = [
-        established,
+        _ESTABLISHED,
         *(rule(match, jump("from-workload")) for match in arriving),
         *(rule(match, jump("to-workload")) for match in leaving),
     ]
@@ -107,14 +113,30 @@ def render_hooks(endpoints: Iterable[LocalEndpoint], settings: HookSettings) -> 
         "input": _base(
             Hook.INPUT,
             _FILTER,
-            [established, *(rule(match, goto("workload-to-host")) for match in arriving)],
+            [_ESTABLISHED, *(rule(match, goto("workload-to-host")) for match in arriving)],
         ),
         "sources": _sources(),
         "from-workload": _from_workload(settings),
-        "to-workload": Chain((*_invalid(settings), rule(goto(Direction.INGRESS.value)))),
+        "to-workload": Chain((*_stateful(settings), rule(goto(Direction.INGRESS.value)))),
         "workload-to-host": _to_host(settings),
     }
-    return Ruleset(_source_sets(endpoints, settings), chains)
+    cut = _cut(leaving, settings) if settings.cuts else Ruleset()
+    lookups = _source_sets(endpoints, settings)
+    return Ruleset({**lookups, **cut.lookups}, {**chains, **cut.chains})
+
+
+def _cut(leaving: Iterable[Match], settings: HookSettings) -> Ruleset:
+    """What holds up replies of connections that were cut.
+
+    The node's own replies come by output; with the default action for workloads' traffic to their
+    node there are none, and no packet pays.
+    """
+    cut = render_cut(reject=settings.reject)
+    if settings.endpoint_to_host is HostAction.DROP:
+        return cut
+    rules = [_ESTABLISHED, *(rule(match, jump("from-node")) for match in leaving)]
+    chains = {"output": _base(Hook.OUTPUT, _FILTER, rules), "from-node": Chain(ask_cut())}
+    return Ruleset(cut.lookups, {**cut.chains, **chains})
 
 
 def _base(hook: Hook, priority: int, rules: list[Rule]) -> Chain:
@@ -166,14 +188,16 @@ def _widest(prefixes: set[Prefix]) -> list[Prefix]:
     return [p for p in prefixes if not any(q != p and q.covers(p) for q in prefixes)]
 
 
-def _invalid(settings: HookSettings) -> tuple[Rule, ...]:
+def _stateful(settings: HookSettings) -> tuple[Rule, ...]:
+    """What of no connection is never let in: nonsense, and what belongs to one that was cut."""
     invalid = rule(CtMatch((CtState.INVALID,)), Counter(), DROP, comment="invalid connection")
-    return (invalid,) if settings.drop_invalid else ()
+    dropped = (invalid,) if settings.drop_invalid else ()
+    return (*dropped, *ask_cut()) if settings.cuts else dropped
 
 
 def _from_workload(settings: HookSettings) -> Chain:
     """Before policy: no tunnels from workloads, which could reach past it."""
-    rules = list(_invalid(settings))
+    rules = list(_stateful(settings))
     if not settings.allow_vxlan:
         vxlan = (Match(Field.L4PROTO, (Protocol.UDP,)), Match(Field.DPORT, (settings.vxlan_port,)))
         rules.append(rule(*vxlan, Counter(), DROP, comment="VXLAN from a workload"))

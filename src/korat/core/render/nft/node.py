@@ -98,6 +98,8 @@ def hook_settings(felix: FelixSettings) -> HookSettings:
         endpoint_to_host=HostAction(felix.default_endpoint_to_host_action),
         drop_invalid=not felix.disable_conntrack_invalid_check,
         spoofing_allowed=felix.workload_source_spoofing == "Any",
+        cuts=felix.rejudge_connections,
+        reject=felix.nftables_filter_deny_action == "Reject",
     )
 
 

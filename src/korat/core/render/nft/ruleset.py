@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from korat.core.policy.outcome import RuleRef
+from korat.core.render.nft.quote import quoted
 from korat.core.render.nft.statement import (
     Key,
     Span,
@@ -19,7 +20,6 @@ from korat.core.render.nft.statement import (
     Type,
     Verdict,
     key_text,
-    quoted,
     value_text,
 )
 
@@ -104,11 +104,17 @@ class Pace(Enum):
 
 @dataclass(frozen=True, slots=True)
 class NamedSet:
-    """Keys of one type. ``interval``: its keys may hold spans; they do not overlap."""
+    """Keys of one type. ``interval``: its keys may hold spans; they do not overlap.
+
+    With ``timeout_s`` (and ``size``) its elements come and go while the table stays: they are
+    nobody's intent, so that here are none.
+    """
 
     types: tuple[Type, ...]
     elements: frozenset[Key] = frozenset()
     interval: bool = False
+    timeout_s: int = 0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +212,8 @@ def declare_lookup(name: str, lookup: Lookup) -> str:
     }[type(lookup)]
     types = " . ".join(kind.value for kind in lookup.types)
     flags = " flags interval;" if is_interval(lookup) else ""
+    if isinstance(lookup, NamedSet) and lookup.timeout_s:
+        flags = f" flags dynamic,timeout; timeout {lookup.timeout_s}s; size {lookup.size};"
     return f"add {noun} {TABLE} {name} {{ type {types}{value};{flags} }}"
 
 
@@ -234,6 +242,15 @@ def add_elements(name: str, lookup: Lookup, keys: Iterable[Key]) -> Iterable[str
             words = [f'{word} : "{names[k]}"' for word, k in zip(words, ordered, strict=True)]
         case _:
             pass
+    return _element_commands("add", name, words)
+
+
+def add_timed_elements(name: str, lookup: NamedSet, times: Mapping[Key, int]) -> Iterable[str]:
+    """The commands that put keys into a set with a timeout, each for so many seconds, sorted."""
+    words = [
+        f"{key_text(lookup.types, key)} timeout {times[key]}s"
+        for key in sorted(times, key=sort_key)
+    ]
     return _element_commands("add", name, words)
 
 

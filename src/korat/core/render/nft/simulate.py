@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Generic, TypeVar, assert_never
 
 from korat.core.net.address import Addr, Family
-from korat.core.net.port import ICMP_PROTOCOLS, PORT_PROTOCOLS
+from korat.core.net.port import ICMP_PROTOCOLS, PORT_PROTOCOLS, Protocol
 from korat.core.render.nft.check import check
 from korat.core.render.nft.ruleset import (
     CounterMap,
@@ -29,6 +29,7 @@ from korat.core.render.nft.statement import (
     ACCEPT,
     NFPROTO,
     RETURN,
+    SYN,
     Action,
     Carry,
     CarryChoice,
@@ -57,6 +58,7 @@ E = TypeVar("E")
 
 #: DCCP's packets begin with ports too; Calico has no name for it.
 _PORT_PROTOCOLS = PORT_PROTOCOLS | {33}
+_ACK = 16
 #: What lies where ports would be in a packet that has none, a checksum say: there, but in no set.
 _NO_PORT = -1
 
@@ -65,7 +67,8 @@ _NO_PORT = -1
 class Packet:
     """A packet at a hook. ``a`` and ``b`` are source and destination port, or ICMP type and code.
 
-    An interface is empty where the hook knows none.
+    An interface is empty where the hook knows none. TCP packets open a connection, or ``opens`` is
+    False and they belong to one.
     """
 
     iif: str
@@ -76,6 +79,7 @@ class Packet:
     a: int = 0
     b: int = 0
     state: CtState = CtState.NEW
+    opens: bool = True
 
     def value(self, field: Field) -> str | int | None:  # noqa: C901, PLR0911, PLR0912 -- one table
         """What the kernel would load, or None where the packet has no such field."""
@@ -98,6 +102,9 @@ class Packet:
                 return self._icmp(Family.V4, 1, self.a if field is Field.ICMP_TYPE else self.b)
             case Field.ICMPV6_TYPE | Field.ICMPV6_CODE:
                 return self._icmp(Family.V6, 58, self.a if field is Field.ICMPV6_TYPE else self.b)
+            case Field.TCP_FLAGS:
+                flags = SYN if self.opens else _ACK
+                return flags if self.protocol == Protocol.TCP else None
             case Field.CARRIED:
                 return None  # The walk knows it.
             case _:
@@ -169,7 +176,7 @@ class Simulator:
                     self._verdicts[name] = _Finder(verdicts)
                 case CounterMap(_, names):
                     self._counters[name] = _Finder(names)
-                case NamedSet(_, keys):
+                case NamedSet(elements=keys):
                     self._verdicts[name] = _Finder(dict.fromkeys(keys, ACCEPT))
         self._choices: dict[int, tuple[Choice, _Finder[Verdict]]] = {}
 
@@ -244,7 +251,7 @@ class Simulator:
                 return counter is not None
             case CtMatch(states):
                 return packet.state in states
-            case InSet(fields, name, negated):
+            case InSet(fields, name, negated):  # In a simulation no time passes.
                 key = _key(fields, packet, walk)
                 return key is not None and (self._verdicts[name].find(key) is None) is negated
             case MapLookup(fields, name):

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from korat.core.net.address import Addr, Family, Prefix
+from korat.core.render.nft.quote import quoted
 
 #: Maps of many elements have few verdicts; that equal ones are one object makes diffs cheap.
 _CACHED_VERDICTS = 8192
@@ -22,8 +23,6 @@ LOG_PREFIX_MAX = 127
 
 #: Printable, without blank, quote, star, slash and backslash: what nft takes literally.
 _IFNAME = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}")
-#: What may not stand in a quoted string; nft would take ``$`` for a variable.
-_UNPRINTABLE = re.compile(r"[^ !#%-~]")
 
 
 class Type(Enum):
@@ -39,6 +38,7 @@ class Type(Enum):
     ICMPV6_TYPE = "icmpv6_type"
     ICMPV6_CODE = "icmpv6_code"
     NFPROTO = "nf_proto"
+    TCP_FLAG = "tcp_flag"
     NUMBER = "classid"
 
 
@@ -55,6 +55,7 @@ class Field(Enum):
     NFPROTO = "meta nfproto"
     SPORT = "th sport"
     DPORT = "th dport"
+    TCP_FLAGS = "tcp flags & (fin | syn | rst | ack)"
     ICMP_TYPE = "icmp type"
     ICMP_CODE = "icmp code"
     ICMPV6_TYPE = "icmpv6 type"
@@ -70,6 +71,7 @@ class Field(Enum):
 
 #: The values of ``Field.NFPROTO``.
 NFPROTO = {Family.V4: 2, Family.V6: 10}
+SYN = 2  # The value of ``Field.TCP_FLAGS`` of what opens a connection.
 
 _TYPE_OF: Mapping[Field, Type] = {
     Field.IIFNAME: Type.IFNAME,
@@ -82,6 +84,7 @@ _TYPE_OF: Mapping[Field, Type] = {
     Field.NFPROTO: Type.NFPROTO,
     Field.SPORT: Type.PORT,
     Field.DPORT: Type.PORT,
+    Field.TCP_FLAGS: Type.TCP_FLAG,
     Field.ICMP_TYPE: Type.ICMP_TYPE,
     Field.ICMP_CODE: Type.ICMP_CODE,
     Field.ICMPV6_TYPE: Type.ICMPV6_TYPE,
@@ -150,11 +153,6 @@ def key_text(types: tuple[Type, ...], key: Key) -> str:
     if len(key) == 1:
         return value_text(types[0], key[0])
     return " . ".join(map(value_text, types, key))
-
-
-def quoted(text: str, limit: int) -> str:
-    """Free text within nftables' quotes: cut to ``limit``, quotes and control signs replaced."""
-    return '"' + _UNPRINTABLE.sub("_", text)[:limit] + '"'
 
 
 class Action(Enum):
@@ -247,16 +245,18 @@ class CtMatch:
 
 @dataclass(frozen=True, slots=True)
 class InSet:
-    """The fields together are (or are not) an element of a named set."""
+    """The fields are (or are not) a named set's element; ``renewed``, its time begins anew."""
 
     fields: tuple[Field, ...]
     name: str
     negated: bool = False
+    renewed: bool = False
 
     @property
     def text(self) -> str:
         """As nftables reads it."""
-        return f"{_fields(self.fields)} {'!= ' if self.negated else ''}@{self.name}"
+        then = f" update @{self.name} {{ {_fields(self.fields)} }}" if self.renewed else ""
+        return f"{_fields(self.fields)} {'!= ' if self.negated else ''}@{self.name}{then}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,271 @@
+"""Live connections re-judged: after a change of policy, those that it denies now are cut.
+
+Calico lets a connection live on for as long as it talks, whatever policy has become. Here the
+tracked connections of whom the change concerns are judged by the new verdict tables, and only those
+denied are deleted from connection tracking; every other one does not notice. Not for what left the
+node: ``NodeKernel.forget`` does that at once.
+
+It has a thread of its own, so that a node with many connections is programmed as fast as any other;
+of several policies that come meanwhile the newest counts. The order of writes is what makes it
+sound: the policy is in the kernel before this hears of it, then no packet is left that was judged
+by the old one, then the tuples to hold up are written, and only then entries are deleted.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import structlog
+
+from korat.core.errors import KoratError
+from korat.core.model.felix import FelixSettings
+from korat.core.net.address import Addr, Family
+from korat.core.policy.outcome import Action
+from korat.core.render.nft.cut import QUIET_S, Cuts, cut_key
+from korat.core.render.nft.node import hook_settings
+from korat.core.render.nft.statement import Key
+from korat.core.table.rejudge import (
+    Connection,
+    Places,
+    Tuple,
+    affected,
+    guarded,
+    rejudge,
+)
+from korat.core.table.value import NodePolicy
+
+log = structlog.get_logger(__name__)
+
+_RETRY_FIRST_S = 0.1
+_RETRY_LAST_S = 10.0
+#: Looking at connections is a small part of one processor's work, however fast policy changes.
+_REST = 9
+_REST_LAST_S = 0.5
+#: How long, and how often, to let the kernel be given yet another policy before connections go.
+_WAIT_S = 1.0
+_ROUNDS = 3
+
+
+class Entry(Protocol):
+    """A tracked connection and for how long it would be remembered."""
+
+    @property
+    def connection(self) -> Connection:
+        """The connection."""
+
+    @property
+    def timeout_s(self) -> int:
+        """How long connection tracking would wait for another packet."""
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Tracking(Protocol[E]):
+    """What is done to the kernel's connection tracking, and to the guard of what was cut."""
+
+    def settle(self) -> None:
+        """Wait until no packet is under way that met the rules of before."""
+
+    def own_addresses(self) -> frozenset[Addr]:
+        """All addresses of the node itself."""
+
+    def entries(self, addresses: Collection[Addr] | None) -> Iterable[E]:
+        """The connections whose original or reply source is one of these, or all."""
+
+    def guard(self, cuts: Cuts) -> None:
+        """Hold up replies of connections that will be cut."""
+
+    def delete(self, doomed: list[E]) -> int:
+        """Forget these connections; returns how many were still there."""
+
+
+class _Wanted(NamedTuple):
+    """A policy that is in the kernel, with the settings that say whom it is asked about."""
+
+    policy: NodePolicy
+    prefixes: tuple[str, ...]
+    spoofing_allowed: bool
+
+    def places(self, own: frozenset[Addr]) -> Places:
+        return Places.of(
+            self.policy.endpoints, own, self.prefixes, spoofing_allowed=self.spoofing_allowed
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """How many connections were judged, and how many of them cut."""
+
+    judged: int = 0
+    cut: int = 0
+
+
+class Connections(Generic[E]):
+    """The thread that brings live connections under the policy of the moment."""
+
+    def __init__(
+        self, tracking: Tracking[E], on_looked: Callable[[Looked], None] = lambda _: None
+    ) -> None:
+        self._tracking = tracking
+        self._on_looked = on_looked
+        self._told = threading.Condition()
+        self._newest: _Wanted | None = None
+        self._fresh = False
+        self._afresh = False
+        self._begun = self._ended = 0  # transactions, as far as they are known here
+        self._stopping = False
+        self._looking: _Wanted | None = None
+        self._judged: _Wanted | None = None  # None: nothing is known of the connections there are
+        self._thread: threading.Thread | None = None
+
+    def changing(self) -> None:
+        """Hear that the kernel is about to be given another policy; returns at once."""
+        with self._told:
+            self._begun += 1
+
+    def changed(self, policy: NodePolicy | None, felix: FelixSettings, *, afresh: bool) -> None:
+        """Hear what policy the kernel has come to enforce; returns at once.
+
+        ``afresh``: other packets than the policy of before allows may have got through. Without a
+        policy, or when the settings say so, connections are left alone.
+        """
+        hooks = hook_settings(felix)
+        on = policy is not None and felix.rejudge_connections
+        with self._told:
+            self._newest = (
+                _Wanted(policy, hooks.interface_prefixes, hooks.spoofing_allowed)
+                if policy is not None and on
+                else None
+            )
+            self._ended = self._begun
+            self._fresh = True
+            self._afresh |= afresh or not on
+            if self._thread is None:
+                # Made here, so that it is in the network namespace of whoever programs the kernel.
+                self._thread = threading.Thread(target=self.run, name="connections", daemon=True)
+                self._thread.start()
+            self._told.notify_all()
+
+    def stop(self) -> None:
+        """End the thread; connections stay as they are."""
+        with self._told:
+            self._stopping = True
+            self._told.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def run(self) -> None:
+        """Judge until ``stop``."""
+        pause_s = 0.0
+        while self._take():
+            begun = time.monotonic()
+            try:
+                self._on_looked(self._look())
+                pause_s = 0.0
+            except Exception as error:
+                pause_s = min(max(pause_s * 2, _RETRY_FIRST_S), _RETRY_LAST_S)
+                known = isinstance(error, KoratError)
+                what = "cannot judge live connections" if known else "a defect; connections stay"
+                log.error(what, error=str(error), retry_s=pause_s, exc_info=not known)
+                with self._told:
+                    self._fresh = self._afresh = True
+            rest_s = min((time.monotonic() - begun) * _REST, _REST_LAST_S)
+            with self._told:
+                self._told.wait_for(lambda: self._stopping, max(pause_s, rest_s))
+
+    def _take(self) -> bool:
+        """Wait for something to do; False to end."""
+        with self._told:
+            self._told.wait_for(lambda: self._stopping or self._fresh)
+            if self._afresh:
+                self._judged = None
+            self._fresh = self._afresh = False
+            self._looking = self._newest
+        return not self._stopping
+
+    def _look(self) -> Looked:
+        """Judge what the newest policy may deny, and cut it."""
+        wanted = self._looking
+        if wanted is None:
+            return Looked()
+        addresses = _concerned(self._judged, wanted)
+        nobody = addresses is not None and not addresses
+        done = Looked() if nobody else self._cut(wanted, addresses)
+        self._judged = wanted
+        return done
+
+    def _cut(self, wanted: _Wanted, addresses: frozenset[Addr] | None) -> Looked:
+        begun = time.perf_counter()
+        places = wanted.places(self._tracking.own_addresses())
+        self._tracking.settle()
+        judged, doomed = _doomed(wanted.policy, places, self._tracking.entries(addresses))
+        doomed = self._still(doomed, places.own)
+        gone = 0
+        if doomed:
+            try:
+                self._tracking.guard(_cuts(doomed))
+            finally:
+                # What is denied must end, also if the other way of it cannot be held up.
+                gone = self._tracking.delete(doomed)
+        took_ms = round((time.perf_counter() - begun) * 1000, 1)
+        tell = log.info if gone else log.debug
+        tell("connections judged by the new policy", judged=judged, cut=gone, ms=took_ms)
+        return Looked(judged, gone)
+
+    def _still(self, doomed: list[E], own: frozenset[Addr]) -> list[E]:
+        """Those that the newest policy denies too: it may have let in some of them meanwhile."""
+        for _ in range(_ROUNDS if doomed else 0):
+            with self._told:
+                self._told.wait_for(lambda: self._stopping or self._begun == self._ended, _WAIT_S)
+                begun, newest = self._begun, self._newest
+            if newest is None:
+                return []
+            if newest is not self._looking:
+                _, doomed = _doomed(newest.policy, newest.places(own), doomed)
+            with self._told:
+                if begun == self._begun:
+                    break
+        return doomed
+
+
+def _concerned(before: _Wanted | None, now: _Wanted) -> frozenset[Addr] | None:
+    """An end of each connection that may be denied now; None where it may be any address."""
+    places = now.places(frozenset())
+    if before is None or before[1:] != now[1:]:
+        return places.all
+    return affected(before.policy, now.policy).addresses(places)
+
+
+def _doomed(policy: NodePolicy, places: Places, entries: Iterable[E]) -> tuple[int, list[E]]:
+    """How many were judged, and those denied.
+
+    What another connection announced was never asked about itself, and goes the way of that one.
+    """
+    count = 0
+    doomed: list[E] = []
+    announced: defaultdict[Tuple, list[E]] = defaultdict(list)
+    for entry in entries:
+        count += 1
+        connection = entry.connection
+        if connection.master is not None:
+            announced[connection.master].append(entry)
+            continue
+        outcome = rejudge(policy, places, connection)
+        if outcome is not None and outcome.action is Action.DENY:
+            doomed.append(entry)
+    for entry in doomed:  # It grows: what was announced may have announced more.
+        doomed += announced.pop(entry.connection.original, ())
+    return count, doomed
+
+
+def _cuts(doomed: Iterable[Entry]) -> Cuts:
+    found: dict[Family, dict[Key, int]] = {family: {} for family in Family}
+    for entry in doomed:
+        connection = entry.connection
+        if guarded(connection):
+            found[connection.family][cut_key(connection)] = max(entry.timeout_s, QUIET_S)
+    return found
