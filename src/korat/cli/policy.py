@@ -8,13 +8,12 @@ from korat.cli import option
 from korat.cli.explain import as_dict
 from korat.cli.manifest import read_items
 from korat.cli.policy_case import read_cases
-from korat.cli.policy_check import as_dict as outcome_of
-from korat.cli.policy_check import check
+from korat.cli.policy_check import check, outcome
 from korat.cli.policy_diff import Wanted, difference, rows
 from korat.cli.policy_junit import write_junit
 from korat.cli.policy_select import show_pod, show_policy
 from korat.cli.policy_source import Snapshot, read_snapshot
-from korat.cli.question import ask
+from korat.cli.question import Words, ask
 from korat.cli.screen import emit, one_of, out, say
 from korat.core.policy.evaluate import verdict
 
@@ -41,6 +40,18 @@ def explain(  # noqa: PLR0913  # three questions, and a packet has five fields
         str, typer.Option("--port", metavar="N|NAME", help="The destination's port.")
     ] = "",
     *,
+    source_port: Annotated[
+        str,
+        typer.Option("--source-port", metavar="N|NAME", help="The source's; else any client's."),
+    ] = "",
+    icmp_type: Annotated[
+        str,
+        typer.Option("--icmp-type", metavar="N", help="For ICMP and ICMPv6; a ping's if unsaid."),
+    ] = "",
+    icmp_code: Annotated[str, typer.Option("--icmp-code", metavar="N", help="Likewise.")] = "",
+    ip_version: Annotated[
+        str, typer.Option("--ip-version", metavar="4|6", help="For ends that speak both.")
+    ] = "",
     pod: Annotated[
         str, typer.Option("--pod", metavar="NS/POD", help="Which policies select this pod?")
     ] = "",
@@ -74,7 +85,8 @@ def explain(  # noqa: PLR0913  # three questions, and a packet has five fields
     elif policy:
         show_policy(snapshot, policy, output)
     else:
-        _explain(snapshot, (source, destination, protocol, port), output)
+        packet = protocol, port, source_port, icmp_type, icmp_code, ip_version
+        _explain(snapshot, Words(source, destination, *packet), output)
 
 
 @app.command()
@@ -136,6 +148,8 @@ def check_tests(  # noqa: PLR0913  # what to check, against what, and how to sho
     with a name if you like. The exit code is 0 when all is as expected and 1 when something is not.
     """
     one_of(output, _OUTPUTS)
+    if [*tests, *files].count("-") > 1:
+        raise typer.BadParameter("standard input can be read only once")
     cases = read_cases(tests)
     snapshot = read_snapshot(files, namespace, recursive=recursive, config=config)
     for note in snapshot.notes:
@@ -144,7 +158,7 @@ def check_tests(  # noqa: PLR0913  # what to check, against what, and how to sho
     if junit:
         write_junit(junit, answers, snapshot)
     if output:
-        emit(outcome_of(answers, snapshot), output)
+        emit(outcome(answers, snapshot), output)
     else:
         from korat.cli.policy_check_screen import drawn  # noqa: PLC0415  # rich is for people only
 
@@ -153,13 +167,13 @@ def check_tests(  # noqa: PLR0913  # what to check, against what, and how to sho
         raise typer.Exit(1)
 
 
-def _explain(snapshot: Snapshot, words: tuple[str, str, str, str], output: str) -> None:
-    """The way of one packet."""
-    question = ask(snapshot.objects, snapshot.cluster, *words)
-    answer = verdict(snapshot.cluster, question.packet)
+def _explain(snapshot: Snapshot, words: Words, output: str) -> None:
+    """The way of one packet, over each IP version that both ends speak."""
+    questions = ask(snapshot.objects, snapshot.cluster, words)
+    answers = [verdict(snapshot.cluster, question.packet) for question in questions]
     if output:
-        emit(as_dict(question, answer, snapshot.places, snapshot.invented), output)
+        emit(as_dict(questions, answers, snapshot.places, snapshot.invented), output)
         return
     from korat.cli.explain_screen import drawn  # noqa: PLC0415  # rich is for people only
 
-    out().print(drawn(question, answer, snapshot))
+    out().print(drawn(questions, answers, snapshot))
