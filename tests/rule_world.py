@@ -1,7 +1,7 @@
 """The world of ``examples/every-rule-field.yaml`` with addresses, and packets that can tell.
 
-The lab gives its pods addresses of their nodes' pod networks; here they get such, too, and IPv6 ones
-beside. Shared by the tests that ask whether each field matters, and whether kernels agree.
+The lab gives its pods addresses of their nodes' pod networks; here they get such too, and of IPv6
+as well. Shared by the tests that ask whether each field matters, and whether kernels agree.
 """
 
 from collections.abc import Iterator, Sequence

@@ -6,7 +6,6 @@ otherwise at least once. What the kernel does of it is ``tests/netns`` and ``tes
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from msgspec.structs import replace as changed
