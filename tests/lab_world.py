@@ -97,7 +97,9 @@ class Lab:
         return found + processes_of(self.name)
 
 
-def explained(made: Lab, tried: Iterable[tuple[str, str, str, int]]) -> dict[Any, str]:
+def explained(
+    made: Lab, tried: Iterable[tuple[str, str, str, int]], **more: str
+) -> dict[tuple[str, str, str, int], str]:
     """What ``policy explain`` says of each probe, from what the store of the lab holds."""
     environ = json.loads(made.run("lab", "env", "-o", "json").stdout)
     store = open_store(environ)
@@ -108,7 +110,7 @@ def explained(made: Lab, tried: Iterable[tuple[str, str, str, int]]) -> dict[Any
     cluster = Cluster.build(objects.by_key.values())
     said = {}
     for sender, receiver, protocol, port in tried:
-        words = Words(sender, receiver, protocol, str(port))
+        words = Words(sender, receiver, protocol, str(port or ""), **more)
         (question,) = ask(objects, cluster, words)
         allowed = verdict(cluster, question.packet).action is Action.ALLOW
         said[sender, receiver, protocol, port] = "allowed" if allowed else "denied"
