@@ -103,20 +103,26 @@ def diff(  # noqa: PLR0913  # what to compare with what, and how to show it
     delete: Annotated[
         bool, typer.Option("--delete", help="What if the objects of the files were deleted?")
     ] = False,
+    staged: Annotated[
+        bool, typer.Option("--staged", help="What if all staged policies were enforced?")
+    ] = False,
     namespace: option.Namespace = "",
     output: option.Output = "",
     config: option.Config = "",
 ) -> None:
     """Show whose traffic would be allowed or denied anew if files were applied.
 
+    Staged policies in the files are taken as enforced: in the place of the policy of their name,
+    or, staged to delete, taking it away. With --staged all those that there are; -f is not needed.
+
     The exit code is 0 when no verdict changes and 3 when some do, so that a pipeline can ask.
     """
     one_of(output, _OUTPUTS)
-    if not files:
-        raise typer.BadParameter("give -f FILE")
-    items = read_items(files, namespace, recursive=recursive, skip_empty=False)
+    if not files and (delete or not staged):
+        raise typer.BadParameter("give -f FILE" if delete else "give -f FILE or --staged")
+    items = read_items(files, namespace, recursive=recursive, skip_empty=False) if files else []
     before = read_items(base, namespace, recursive=recursive, skip_empty=False) if base else []
-    found = difference(Wanted(items, before, bool(base), delete, config))
+    found = difference(Wanted(items, before, bool(base), delete, staged, config))
     for note in found.notes:
         say(note)
     if output:
