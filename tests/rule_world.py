@@ -23,7 +23,26 @@ STRANGERS = tuple(
 )
 TCP, UDP, SCTP, GRE, UDPLITE = 6, 17, 132, 47, 136
 CLIENT = 40000
-_PORTS = (7, 9, 53, 80, 443, 514, 515, 873, 1500, 3868, 5432, 6379, 8080, 9000, 9001, 9200, 9999)
+_PORTS = (
+    7,
+    9,
+    53,
+    80,
+    443,
+    514,
+    515,
+    873,
+    1500,
+    3868,
+    5432,
+    6379,
+    8080,
+    9000,
+    9001,
+    9090,
+    9200,
+    9999,
+)
 #: Protocol and its two numbers: ports, or type and code.
 _PORTED = (
     *((protocol, CLIENT, port) for port in _PORTS for protocol in (TCP, UDP, SCTP)),

@@ -24,8 +24,8 @@ POLICIES = {
 }
 ADDRESSES = [addr for endpoint in WORLD.cluster.endpoints for addr in endpoint.addresses]
 
-#: Not the kernel's: http is for proxies, metadata for comments. Services are not kept here yet.
-NOT_ENFORCED = {"http", "metadata", "services"}
+#: Not the kernel's: http is for proxies, metadata for comments.
+NOT_ENFORCED = {"http", "metadata"}
 
 
 def rules(resource) -> Iterator[tuple[Direction, int, Rule]]:
@@ -116,6 +116,19 @@ def test_each_policy_matters(key):
         for src, dst in pairs(ADDRESSES, ADDRESSES)
         for packet in packets(src, dst)
     )
+
+
+@pytest.mark.parametrize("kind", ["ClusterNetworkPolicy", "StagedNetworkPolicy"])
+def test_a_cluster_policy_decides_and_a_staged_one_does_not(kind):
+    less = [r for key, r in WORLD.objects.by_key.items() if key.kind != kind]
+    assert len(less) == len(WORLD.objects.by_key) - 1
+    cluster = Cluster.build(less)
+    differs = any(
+        verdict(WORLD.cluster, packet).action is not verdict(cluster, packet).action
+        for src, dst in pairs(ADDRESSES, ADDRESSES)
+        for packet in packets(src, dst)
+    )
+    assert differs is (kind == "ClusterNetworkPolicy")
 
 
 def test_much_is_allowed_and_much_denied():
