@@ -45,7 +45,8 @@ def _entity(entity: EntityRule) -> Iterator[str]:
         yield f"not {entity.not_selector}"
     if entity.service_accounts is not None:
         accounts = entity.service_accounts
-        yield f"accounts {', '.join(accounts.names) or accounts.selector}"
+        said = filter(None, (", ".join(accounts.names), accounts.selector))
+        yield f"accounts {' with '.join(said)}"
     if entity.services is not None:
         service = entity.services
         yield f"service {'/'.join(filter(None, (service.namespace, service.name)))}"

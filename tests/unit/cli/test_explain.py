@@ -307,6 +307,8 @@ def test_the_screen_says_what_was_asked(dual, words, head, foot):
          "'b'\", namespaceSelector: all()}}"), "Allow from a == 'b', namespaces all()"),
         ("{action: Allow, source: {notSelector: x, serviceAccounts: {names: [a, b]}}}",
          "Allow from not x, accounts a, b"),
+        ("{action: Allow, source: {serviceAccounts: {names: [a], selector: has(x)}}}",
+         "Allow from accounts a with has(x)"),
         ("{action: Allow, destination: {services: {name: s}}}", "Allow to service s"),
         ("{action: Allow, source: {services: {name: s, namespace: shop}}}",
          "Allow from service shop/s"),

@@ -164,5 +164,9 @@ def test_which_pods_a_staged_policy_selects_and_which_select_a_pod(korat, explai
         ("now", False),
         ("kube", True),
     ]
+    explain(staged(10, "Deny"))
+    alone = korat("policy", "explain", "--pod", "shop/db", "-f", "a.yaml").out
+    assert "tier default  order 1000000; what it does not decide is passed on" in alone
+    explain(ENFORCED, KUBERNETES)
     there = korat("policy", "explain", "--policy", "sknp/kube", "-f", "a.yaml")
     assert there.code == 0
