@@ -8,13 +8,19 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from korat.cli.question import Words, ask
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.evaluate import verdict
+from korat.core.policy.outcome import Action
 from korat.drivers.kernel.namespace import run_in
+from korat.drivers.store.client import Client
+from korat.drivers.store.open import open_store
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOP = ROOT / "examples" / "shop.yaml"
@@ -89,6 +95,26 @@ class Lab:
         mounts = Path("/proc/self/mounts").read_text()
         found += [line for line in mounts.splitlines() if f"korat-{self.name}-" in line]
         return found + processes_of(self.name)
+
+
+def explained(
+    made: Lab, tried: Iterable[tuple[str, str, str, int]], **more: str
+) -> dict[tuple[str, str, str, int], str]:
+    """What ``policy explain`` says of each probe, from what the store of the lab holds."""
+    environ = json.loads(made.run("lab", "env", "-o", "json").stdout)
+    store = open_store(environ)
+    try:
+        objects = Client(store).read()
+    finally:
+        store.close()
+    cluster = Cluster.build(objects.by_key.values())
+    said = {}
+    for sender, receiver, protocol, port in tried:
+        words = Words(sender, receiver, protocol, str(port or ""), **more)
+        (question,) = ask(objects, cluster, words)
+        allowed = verdict(cluster, question.packet).action is Action.ALLOW
+        said[sender, receiver, protocol, port] = "allowed" if allowed else "denied"
+    return said
 
 
 def processes_of(lab: str) -> list[str]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from korat.cli import explain_screen, lab_screen, manifest
 from korat.cli.policy_source import Snapshot
-from korat.cli.question import ask
+from korat.cli.question import Words, ask
 from korat.cli.screen import DIM, out
 from korat.core.model.resource import Resource
 from korat.core.policy.evaluate import verdict
@@ -76,10 +76,10 @@ def _explain(console: Console, lab: Session, probes: Sequence[Probe]) -> None:
     question = _words(denied)
     _heading(console, f"korat policy explain {' '.join(question)}")
     snapshot = Snapshot.of(lab.client.read())
-    words = denied.sender, denied.receiver, denied.protocol, str(denied.port)
-    asked = ask(snapshot.objects, snapshot.cluster, *words)
-    answer = verdict(snapshot.cluster, asked.packet)
-    console.print(explain_screen.drawn(asked, answer, snapshot))
+    words = Words(denied.sender, denied.receiver, denied.protocol, str(denied.port))
+    asked = ask(snapshot.objects, snapshot.cluster, words)
+    answers = [verdict(snapshot.cluster, each.packet) for each in asked]
+    console.print(explain_screen.drawn(asked, answers, snapshot))
 
 
 def _namespace(pod: str) -> str:

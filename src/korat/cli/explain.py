@@ -1,32 +1,57 @@
 """``policy explain`` as a value for scripts: the verdict, who gave it, and the way to it."""
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from korat.cli.policy_place import Places
 from korat.cli.question import Question, Side
 from korat.core.model.key import Key
-from korat.core.net.port import PROTOCOLS_WITH_PORTS, protocol_name
+from korat.core.net.port import ICMP_PROTOCOLS, PROTOCOLS_WITH_PORTS, protocol_name
 from korat.core.policy.evaluate import Judgement, PolicyTrace, StageTrace, Verdict
-from korat.core.policy.outcome import Action
+from korat.core.policy.match import Packet
+from korat.core.policy.outcome import Action, Outcome, Reason, RuleRef
+from korat.core.policy.rule import RuleAction
 
 #: The reason of a side that policy does not hinder.
 NO_WORKLOAD = "not a workload"
 
 
 def as_dict(
-    question: Question, verdict: Verdict, places: Places, invented: AbstractSet[Key]
+    questions: Sequence[Question],
+    verdicts: Sequence[Verdict],
+    places: Places,
+    invented: AbstractSet[Key],
 ) -> dict[str, Any]:
-    """The whole answer; ``invented`` are the endpoints whose addresses are made up."""
-    packet = question.packet
+    """The whole answer to the first question, and the verdict of each IP version.
+
+    ``invented`` are the endpoints whose addresses are made up.
+    """
+    question, verdict, packet = questions[0], verdicts[0], questions[0].packet
     return {
         "verdict": verdict.action.value,
+        "ipVersions": {
+            str(each.packet.family.value): said.action.value
+            for each, said in zip(questions, verdicts, strict=True)
+        },
         "from": _side(question.source, str(packet.src), invented),
         "to": _side(question.destination, str(packet.dst), invented),
-        "protocol": protocol_name(packet.protocol),
-        "port": packet.dport if packet.protocol in PROTOCOLS_WITH_PORTS else None,
+        **numbers(packet),
         "egress": direction(verdict.egress, places),
         "ingress": direction(verdict.ingress, places),
+    }
+
+
+def numbers(packet: Packet) -> dict[str, Any]:
+    """IP version, protocol and what the protocol has beside; null for what it has not."""
+    ported, icmp = packet.protocol in PROTOCOLS_WITH_PORTS, packet.protocol in ICMP_PROTOCOLS
+    return {
+        "ipVersion": packet.family.value,
+        "protocol": protocol_name(packet.protocol),
+        "port": packet.dport if ported else None,
+        "sourcePort": packet.sport if ported else None,
+        "icmpType": packet.icmp_type if icmp else None,
+        "icmpCode": packet.icmp_code if icmp else None,
     }
 
 
@@ -58,6 +83,7 @@ def direction(judgement: Judgement | None, places: Places) -> dict[str, Any]:
             "place": None,
             "text": NO_WORKLOAD,
             "logged": [],
+            "staged": [],
             "trace": [],
         }
     outcome = judgement.outcome
@@ -74,30 +100,49 @@ def direction(judgement: Judgement | None, places: Places) -> dict[str, Any]:
         "place": places.of(ref) or None,
         "text": ref.text,
         "logged": [log.text for log in outcome.logs],
-        "trace": [_stage(stage, places) for stage in judgement.stages],
+        "staged": [ref.text for ref in outcome.staged],
+        "trace": [_stage(stage, outcome, places) for stage in judgement.stages],
     }
 
 
 def _last_asked(judgement: Judgement) -> Key | None:
-    """The policy that was asked last in the stage that decided."""
-    asked = judgement.stages[-1].policies
-    return asked[-1].key if asked else None
+    """The enforced policy that was asked last in the stage that decided."""
+    asked = [policy.key for policy in judgement.stages[-1].policies if not policy.staged]
+    return asked[-1] if asked else None
 
 
-def _stage(stage: StageTrace, places: Places) -> dict[str, Any]:
+def would(policy: PolicyTrace, outcome: Outcome) -> tuple[RuleRef, str] | None:
+    """What a staged policy would have done, ``allow``, ``deny`` or ``pass``, and by what.
+
+    None for what is enforced, and for a staged policy that would have left it to the next one.
+    """
+    if not policy.staged:
+        return None
+    last = policy.rules[-1] if policy.rules else None
+    if last and not last.why_not and last.action is not RuleAction.LOG:
+        return last.ref, last.action.value.lower()
+    default = (ref for ref in outcome.staged if ref.policy == policy.key)
+    ref = next((ref for ref in default if ref.reason is Reason.STAGED_DEFAULT), None)
+    return (ref, Action.DENY.value) if ref else None
+
+
+def _stage(stage: StageTrace, outcome: Outcome, places: Places) -> dict[str, Any]:
     return {
         "tier": stage.tier or None,
         "stage": "tier" if stage.tier else "profiles",
-        "policies": [_policy(policy, places) for policy in stage.policies],
+        "policies": [_policy(policy, outcome, places) for policy in stage.policies],
         "action": stage.ended.action.value if stage.ended else None,
     }
 
 
-def _policy(policy: PolicyTrace, places: Places) -> dict[str, Any]:
+def _policy(policy: PolicyTrace, outcome: Outcome, places: Places) -> dict[str, Any]:
+    found = would(policy, outcome)
     return {
         "kind": policy.key.kind,
         "namespace": policy.key.namespace or None,
         "policy": policy.key.name,
+        "staged": policy.staged,
+        "would": found[1] if found else None,
         "rules": [
             {
                 "rule": rule.ref.index,

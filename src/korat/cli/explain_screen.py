@@ -4,30 +4,34 @@ A tree, because a packet's way through policy is one: direction, tier, policy, r
 nothing is cut; colour only says again what the words say.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
+from korat.cli.explain import would
 from korat.cli.policy_source import INVENTED, Snapshot
 from korat.cli.question import Question, Side
 from korat.cli.rule_text import rule_text, rules_of
-from korat.cli.screen import ALLOWED, DENIED, DIM
+from korat.cli.screen import ALLOWED, DENIED, DIM, STAGED
 from korat.core.model.policy import Rule
 from korat.core.net.address import Addr
-from korat.core.net.port import PROTOCOLS_WITH_PORTS, protocol_name
 from korat.core.policy.evaluate import Judgement, PolicyTrace, RuleTrace, StageTrace, Verdict
 from korat.core.policy.outcome import Action, Direction, Outcome, Reason, RuleRef
+from korat.core.policy.rule import RuleAction
 
 _MARK = {Action.ALLOW: "✔", Action.DENY: "✘"}
 _COLOUR = {Action.ALLOW: ALLOWED, Action.DENY: DENIED}
 _DONE = {Action.ALLOW: "allowed", Action.DENY: "denied"}
+_WOULD = {"allow": "allow it", "deny": "deny it", "pass": "pass it on to the next tier"}
 
 
-def drawn(question: Question, verdict: Verdict, snapshot: Snapshot) -> RenderableType:
-    """The whole answer."""
-    packet = question.packet
+def drawn(
+    questions: Sequence[Question], verdicts: Sequence[Verdict], snapshot: Snapshot
+) -> RenderableType:
+    """The whole answer to the first question, and a line for each other IP version's."""
+    question, verdict, packet = questions[0], verdicts[0], questions[0].packet
     parts: list[RenderableType] = [_headline(question, verdict), Text("")]
     for head, judgement in (
         (_head(Direction.EGRESS, question.source, packet.src, snapshot), verdict.egress),
@@ -35,6 +39,8 @@ def drawn(question: Question, verdict: Verdict, snapshot: Snapshot) -> Renderabl
     ):
         parts += [_direction(head, judgement, snapshot), Text("")]
     parts += _next_step(verdict, snapshot)
+    for other, said in zip(questions[1:], verdicts[1:], strict=True):
+        parts.append(_other(other, said, same=said.action is verdict.action))
     if any(_is_invented(side, snapshot) for side in (question.source, question.destination)):
         words = f"pods without an address have made-up ones of {INVENTED}, "
         parts.append(Text(f"{words}which rules with nets hardly mean", DIM))
@@ -43,13 +49,19 @@ def drawn(question: Question, verdict: Verdict, snapshot: Snapshot) -> Renderabl
 
 def _headline(question: Question, verdict: Verdict) -> Text:
     """``✘ denied  shop/web → shop/db  TCP 5432``."""
-    packet = question.packet
-    port = f" {packet.dport}" if packet.protocol in PROTOCOLS_WITH_PORTS else ""
     line = Text()
     line.append(f"{_MARK[verdict.action]} {_DONE[verdict.action]}", _bold(verdict.action))
     line.append(f"  {question.source.name} → {question.destination.name}", "bold")
-    line.append(f"  {protocol_name(packet.protocol)}{port}")
+    line.append(f"  {question.packet_words}")
     return line
+
+
+def _other(question: Question, verdict: Verdict, *, same: bool) -> Text:
+    """What becomes of the same over the other IP version."""
+    version = question.packet.family.value
+    words = f"over IPv{version} it is {_DONE[verdict.action]}{' too' if same else ''}; "
+    style = DIM if same else _bold(verdict.action)
+    return Text.assemble((words, style), (f"--ip-version {version} says why", DIM))
 
 
 def _head(direction: Direction, side: Side, address: Addr, snapshot: Snapshot) -> Text:
@@ -95,22 +107,32 @@ def _add_stage(tree: Tree, stage: StageTrace, outcome: Outcome, snapshot: Snapsh
 def _went_on(stage: StageTrace) -> str:
     """Why the packet left a stage undecided."""
     last = stage.policies[-1].rules[-1:] if stage.policies else ()
-    passed = bool(last) and not last[0].why_not and last[0].action.value == "Pass"
+    passed = bool(last) and not last[0].why_not and last[0].action is RuleAction.PASS
+    passed = passed and not stage.policies[-1].staged
     return "passed on to the next tier" if passed else "nothing decided: on to the next tier"
 
 
 def _add_policy(branch: Tree, policy: PolicyTrace, outcome: Outcome, snapshot: Snapshot) -> None:
     """A policy with its rules up to the one that decided."""
-    node = branch.add(Text(str(policy.key)))
-    rules = rules_of(snapshot.objects, policy.key, outcome.ref.direction)
+    head, decisive = Text(str(policy.key)), [outcome.ref]
+    if policy.staged:
+        found = would(policy, outcome)
+        words = f"would {_WOULD[found[1]]}" if found else "would leave it to the next policy"
+        default = found is not None and found[0].index is None
+        head.append(f"  staged: {words}{', as its tier does' if default else ''}", STAGED)
+        decisive = [found[0]] if found else []
+    node = branch.add(head)
+    rules = rules_of(snapshot.cluster, policy.key, outcome.ref.direction)
     for trace in policy.rules:
-        line = _rule_line(trace, rules, outcome)
-        node.add(_placed(line, trace.ref, snapshot) if trace.ref == outcome.ref else line)
+        line = _rule_line(trace, rules, outcome, staged=policy.staged)
+        node.add(_placed(line, trace.ref, snapshot) if trace.ref in decisive else line)
     if not policy.rules:
         node.add(Text("has no rules in this direction", DIM))
 
 
-def _rule_line(trace: RuleTrace, rules: tuple[Rule, ...], outcome: Outcome) -> Text:
+def _rule_line(
+    trace: RuleTrace, rules: tuple[Rule, ...], outcome: Outcome, *, staged: bool
+) -> Text:
     """One rule: decided, matched without deciding, or why it did not match."""
     index = trace.ref.index or 0
     words = rule_text(rules[index]) if index < len(rules) else trace.action.value
@@ -118,7 +140,8 @@ def _rule_line(trace: RuleTrace, rules: tuple[Rule, ...], outcome: Outcome) -> T
         return _verdict_line(outcome, f"rule {index}: {words}")
     if trace.why_not:
         return Text(f"rule {index}: {words}  - {_short(trace.why_not)}", DIM)
-    return Text(f"rule {index}: {words}  - matched")
+    logs = trace.action is RuleAction.LOG and not staged
+    return Text(f"rule {index}: {words}  - {'logs it, and goes on' if logs else 'matched'}")
 
 
 def _short(why_not: str) -> str:
@@ -161,7 +184,7 @@ def _next_step(verdict: Verdict, snapshot: Snapshot) -> Iterable[RenderableType]
         if judgement is None or judgement.outcome.action is Action.ALLOW:
             continue
         keys = [judgement.outcome.ref.policy] if judgement.outcome.ref.policy else []
-        keys = keys or [p.key for p in judgement.stages[-1].policies]
+        keys = keys or [p.key for p in judgement.stages[-1].policies if not p.staged]
         for key in keys[:1]:
             space = f" -n {key.namespace}" if key.namespace else ""
             command = f"korat get {key.kind.lower()} {key.name}{space} -o yaml"

@@ -8,13 +8,12 @@ from korat.cli import option
 from korat.cli.explain import as_dict
 from korat.cli.manifest import read_items
 from korat.cli.policy_case import read_cases
-from korat.cli.policy_check import as_dict as outcome_of
-from korat.cli.policy_check import check
+from korat.cli.policy_check import check, outcome
 from korat.cli.policy_diff import Wanted, difference, rows
 from korat.cli.policy_junit import write_junit
 from korat.cli.policy_select import show_pod, show_policy
 from korat.cli.policy_source import Snapshot, read_snapshot
-from korat.cli.question import ask
+from korat.cli.question import Words, ask
 from korat.cli.screen import emit, one_of, out, say
 from korat.core.policy.evaluate import verdict
 
@@ -41,6 +40,18 @@ def explain(  # noqa: PLR0913  # three questions, and a packet has five fields
         str, typer.Option("--port", metavar="N|NAME", help="The destination's port.")
     ] = "",
     *,
+    source_port: Annotated[
+        str,
+        typer.Option("--source-port", metavar="N|NAME", help="The source's; else any client's."),
+    ] = "",
+    icmp_type: Annotated[
+        str,
+        typer.Option("--icmp-type", metavar="N", help="For ICMP and ICMPv6; a ping's if unsaid."),
+    ] = "",
+    icmp_code: Annotated[str, typer.Option("--icmp-code", metavar="N", help="Likewise.")] = "",
+    ip_version: Annotated[
+        str, typer.Option("--ip-version", metavar="4|6", help="For ends that speak both.")
+    ] = "",
     pod: Annotated[
         str, typer.Option("--pod", metavar="NS/POD", help="Which policies select this pod?")
     ] = "",
@@ -74,7 +85,8 @@ def explain(  # noqa: PLR0913  # three questions, and a packet has five fields
     elif policy:
         show_policy(snapshot, policy, output)
     else:
-        _explain(snapshot, (source, destination, protocol, port), output)
+        packet = protocol, port, source_port, icmp_type, icmp_code, ip_version
+        _explain(snapshot, Words(source, destination, *packet), output)
 
 
 @app.command()
@@ -91,20 +103,26 @@ def diff(  # noqa: PLR0913  # what to compare with what, and how to show it
     delete: Annotated[
         bool, typer.Option("--delete", help="What if the objects of the files were deleted?")
     ] = False,
+    staged: Annotated[
+        bool, typer.Option("--staged", help="What if all staged policies were enforced?")
+    ] = False,
     namespace: option.Namespace = "",
     output: option.Output = "",
     config: option.Config = "",
 ) -> None:
     """Show whose traffic would be allowed or denied anew if files were applied.
 
+    Staged policies in the files are taken as enforced: in the place of the policy of their name,
+    or, staged to delete, taking it away. With --staged all those that there are; -f is not needed.
+
     The exit code is 0 when no verdict changes and 3 when some do, so that a pipeline can ask.
     """
     one_of(output, _OUTPUTS)
-    if not files:
-        raise typer.BadParameter("give -f FILE")
-    items = read_items(files, namespace, recursive=recursive, skip_empty=False)
+    if not files and (delete or not staged):
+        raise typer.BadParameter("give -f FILE" if delete else "give -f FILE or --staged")
+    items = read_items(files, namespace, recursive=recursive, skip_empty=False) if files else []
     before = read_items(base, namespace, recursive=recursive, skip_empty=False) if base else []
-    found = difference(Wanted(items, before, bool(base), delete, config))
+    found = difference(Wanted(items, before, bool(base), delete, staged, config))
     for note in found.notes:
         say(note)
     if output:
@@ -136,6 +154,8 @@ def check_tests(  # noqa: PLR0913  # what to check, against what, and how to sho
     with a name if you like. The exit code is 0 when all is as expected and 1 when something is not.
     """
     one_of(output, _OUTPUTS)
+    if [*tests, *files].count("-") > 1:
+        raise typer.BadParameter("standard input can be read only once")
     cases = read_cases(tests)
     snapshot = read_snapshot(files, namespace, recursive=recursive, config=config)
     for note in snapshot.notes:
@@ -144,7 +164,7 @@ def check_tests(  # noqa: PLR0913  # what to check, against what, and how to sho
     if junit:
         write_junit(junit, answers, snapshot)
     if output:
-        emit(outcome_of(answers, snapshot), output)
+        emit(outcome(answers, snapshot), output)
     else:
         from korat.cli.policy_check_screen import drawn  # noqa: PLC0415  # rich is for people only
 
@@ -153,13 +173,13 @@ def check_tests(  # noqa: PLR0913  # what to check, against what, and how to sho
         raise typer.Exit(1)
 
 
-def _explain(snapshot: Snapshot, words: tuple[str, str, str, str], output: str) -> None:
-    """The way of one packet."""
-    question = ask(snapshot.objects, snapshot.cluster, *words)
-    answer = verdict(snapshot.cluster, question.packet)
+def _explain(snapshot: Snapshot, words: Words, output: str) -> None:
+    """The way of one packet, over each IP version that both ends speak."""
+    questions = ask(snapshot.objects, snapshot.cluster, words)
+    answers = [verdict(snapshot.cluster, question.packet) for question in questions]
     if output:
-        emit(as_dict(question, answer, snapshot.places, snapshot.invented), output)
+        emit(as_dict(questions, answers, snapshot.places, snapshot.invented), output)
         return
     from korat.cli.explain_screen import drawn  # noqa: PLC0415  # rich is for people only
 
-    out().print(drawn(question, answer, snapshot))
+    out().print(drawn(questions, answers, snapshot))

@@ -4,7 +4,8 @@ A file holds a YAML or JSON list, or a mapping with ``tests``::
 
     - {from: shop/cart, to: shop/db, protocol: TCP, port: postgres, expect: allow}
 
-``name`` may be given, ``protocol`` is TCP unless it is. Not for the answers: ``policy_check``.
+``name`` may be given, ``protocol`` is TCP unless it is; ``sourcePort``, ``icmpType``, ``icmpCode``
+and ``ipVersion`` are what ``policy explain`` has as options. Not for the answers: ``policy_check``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,13 +13,17 @@ from dataclasses import dataclass
 
 from korat.cli.document import Document, documents
 from korat.cli.manifest import files_of, text_of
+from korat.cli.question import Words
 from korat.core.errors import Invalid, Problem
 from korat.core.model.decode import nearest
 from korat.core.policy.outcome import Action
 
-_FIELDS = ("name", "from", "to", "protocol", "port", "expect")
+#: The fields of a packet, in the order of ``Words``.
+_PACKET = ("from", "to", "protocol", "port", "sourcePort", "icmpType", "icmpCode", "ipVersion")
+_FIELDS = ("name", *_PACKET, "expect")
 _NEEDED = ("from", "to", "expect")
-_NUMBERS = ("protocol", "port")
+_TEXT = ("name", "from", "to")
+_EXPECTED = {"allow": Action.ALLOW, "deny": Action.DENY}
 _LISTED = ", ".join(_FIELDS)
 
 
@@ -29,10 +34,7 @@ class Case:
     document: Document
     path: str
     name: str
-    source: str
-    destination: str
-    protocol: str
-    port: str
+    words: Words
     expected: Action
 
     @property
@@ -60,18 +62,25 @@ def read_cases(files: Sequence[str]) -> list[Case]:
     cases: list[Case] = []
     for name in files:
         for file in files_of(name, problems, recursive=False):
-            label = "standard input" if file == "-" else file
-            try:
-                found = list(_cases(documents(text_of(file), label), problems))
-            except Invalid as error:
-                problems += error.problems
-                continue
-            if not found and not problems:
-                problems.append(Problem(label, "", None, "holds no test"))
-            cases += found
+            cases += _read(file, problems)
     if problems:
         raise Invalid(problems)
     return cases
+
+
+def _read(file: str, problems: list[Problem]) -> list[Case]:
+    """The tests of one file; what is wrong goes to ``problems``."""
+    label = "standard input" if file == "-" else file
+    found: list[Case] = []
+    faults: list[Problem] = []
+    try:
+        found = list(_cases(documents(text_of(file), label), faults))
+    except Invalid as error:
+        faults += error.problems
+    if not found and not faults:
+        faults.append(Problem(label, "", None, "holds no test"))
+    problems += faults
+    return found
 
 
 def _cases(found: Iterable[Document], problems: list[Problem]) -> Iterator[Case]:
@@ -113,24 +122,32 @@ def _rule(field: str, value: object) -> str:
         near = nearest(field, _FIELDS)
         return f"unknown field, {f'did you mean {near}?' if near else f'there are {_LISTED}'}"
     if field == "expect":
-        return "" if value in ("allow", "deny") else "must be allow or deny"
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return "must be text or a number"
-    quoted = isinstance(value, str) or field in _NUMBERS
-    return "" if quoted else "must be text; write it in quotes"
+        return "" if str(value).lower() in _EXPECTED else "must be allow or deny"
+    if isinstance(value, str):
+        return ""
+    if field in _TEXT:
+        scalar = isinstance(value, bool | int | float)
+        return "must be text; write it in quotes" if scalar else "must be text"
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return "" if number else "must be text or a whole number"
 
 
 def _case(raw: Mapping[str, object], document: Document, path: str) -> Case:
-    words = {field: str(raw.get(field, "")) for field in _FIELDS}
-    protocol = words["protocol"] or "TCP"
-    spoken = f"{words['from']} → {words['to']} {protocol} {words['port']}".rstrip()
-    return Case(
-        document,
-        path,
-        words["name"] or spoken,
-        words["from"],
-        words["to"],
-        protocol,
-        words["port"],
-        Action(words["expect"]),
+    packet = [str(raw.get(field, "")) for field in _PACKET]
+    packet[2] = packet[2] or "TCP"
+    words = Words(*packet)
+    expected = _EXPECTED[str(raw["expect"]).lower()]
+    return Case(document, path, str(raw.get("name", "")) or _spoken(words), words, expected)
+
+
+def _spoken(words: Words) -> str:
+    """The name of a test that its author gave none."""
+    extras = (
+        ("from port", words.source_port),
+        ("type", words.icmp_type),
+        ("code", words.icmp_code),
+        ("over IPv", words.ip_version),
     )
+    said = [f"{name} {word}".replace("IPv ", "IPv") for name, word in extras if word]
+    parts = (words.source, "→", words.destination, words.protocol, words.port, *said)
+    return " ".join(filter(None, parts))

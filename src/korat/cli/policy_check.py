@@ -6,29 +6,42 @@ from itertools import groupby
 from time import perf_counter
 from typing import Any
 
-from korat.cli.explain import NO_WORKLOAD
+from korat.cli.explain import NO_WORKLOAD, numbers
 from korat.cli.policy_case import Case
 from korat.cli.policy_ruling import ruling_words
 from korat.cli.policy_source import Snapshot
 from korat.cli.question import Question, ask
 from korat.core.errors import Invalid, KoratError, Problem
-from korat.core.net.port import PROTOCOLS_WITH_PORTS, protocol_name
 from korat.core.policy.evaluate import Judgement, Verdict, verdict
 from korat.core.policy.outcome import Action
 
 _DONE = {Action.ALLOW: "allowed", Action.DENY: "denied"}
 #: The test's field of each option of ``policy explain``, in whose words faults come.
-_FIELDS = {"--from": "from", "--to": "to", "--protocol": "protocol", "--port": "port"}
+_FIELDS = {
+    "--from": "from",
+    "--to": "to",
+    "--protocol": "protocol",
+    "--port": "port",
+    "--source-port": "sourcePort",
+    "--icmp-type": "icmpType",
+    "--icmp-code": "icmpCode",
+    "--ip-version": "ipVersion",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What policy says to one test, and how long it took."""
+    """What policy says to one test, and how long it took.
+
+    Of two ends that share both IP versions, over ``versions`` many, the test is of both: the
+    question is the first one whose verdict is not as expected.
+    """
 
     case: Case
     question: Question
     verdict: Verdict
     seconds: float
+    versions: int = 1
 
     @property
     def passed(self) -> bool:
@@ -46,14 +59,14 @@ def check(cases: Iterable[Case], snapshot: Snapshot) -> list[Answer]:
     answers: list[Answer] = []
     for case in cases:
         begun = perf_counter()
-        words = case.source, case.destination, case.protocol, case.port
         try:
-            question = ask(snapshot.objects, snapshot.cluster, *words)
+            questions = ask(snapshot.objects, snapshot.cluster, case.words)
         except KoratError as error:
             problems += _located(case, error)
             continue
-        said = verdict(snapshot.cluster, question.packet)
-        answers.append(Answer(case, question, said, perf_counter() - begun))
+        judged = [(each, verdict(snapshot.cluster, each.packet)) for each in questions]
+        worst = next((p for p in judged if p[1].action is not case.expected), judged[0])
+        answers.append(Answer(case, *worst, perf_counter() - begun, len(judged)))
     if problems:
         raise Invalid(problems)
     return answers
@@ -72,10 +85,9 @@ def _located(case: Case, error: KoratError) -> Iterator[Problem]:
 def headline(answer: Answer) -> str:
     """``shop/web → shop/db TCP 5432``, with names and ports as they were understood."""
     question = answer.question
-    packet = question.packet
-    port = f" {packet.dport}" if packet.protocol in PROTOCOLS_WITH_PORTS else ""
     names = f"{question.source.name} → {question.destination.name}"
-    return f"{names} {protocol_name(packet.protocol)}{port}"
+    version = f" over IPv{question.packet.family.value}" if answer.versions > 1 else ""
+    return f"{names} {question.packet_words}{version}"
 
 
 def complaint(answer: Answer) -> str:
@@ -106,7 +118,7 @@ def summary(answers: Sequence[Answer]) -> str:
     return f"{tests}: {count - failed} as expected, {failed} not"
 
 
-def as_dict(answers: Sequence[Answer], snapshot: Snapshot) -> dict[str, Any]:
+def outcome(answers: Sequence[Answer], snapshot: Snapshot) -> dict[str, Any]:
     """The whole outcome for scripts."""
     return {
         "tests": len(answers),
@@ -116,14 +128,12 @@ def as_dict(answers: Sequence[Answer], snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _result(answer: Answer, snapshot: Snapshot) -> dict[str, Any]:
-    packet = answer.question.packet
     return {
         "name": answer.case.name,
         "place": answer.case.place(),
         "from": answer.question.source.name,
         "to": answer.question.destination.name,
-        "protocol": protocol_name(packet.protocol),
-        "port": packet.dport if packet.protocol in PROTOCOLS_WITH_PORTS else None,
+        **numbers(answer.question.packet),
         "expect": answer.case.expected.value,
         "verdict": answer.verdict.action.value,
         "passed": answer.passed,

@@ -1,7 +1,8 @@
 """policy diff: whose verdict would change if files were applied or deleted.
 
 The change is made as ``korat apply -f`` or ``korat delete -f`` would make it, refusals included,
-but in memory. Not for how it looks: that is ``policy_diff_screen``'s.
+but in memory. Staged policies that are applied are taken as enforced, and all that there are if
+wanted. Not for how it looks: that is ``policy_diff_screen``'s.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from korat.cli.connect import connect
 from korat.cli.manifest import Item
 from korat.cli.policy_place import Places
 from korat.cli.policy_source import Snapshot, bare, running, store_of
-from korat.cli.policy_words import Names, pods_words, traffic_rows
+from korat.cli.policy_words import Labels, Names, pods_words, traffic_rows
 from korat.cli.question import title
 from korat.core.errors import Unsupported
 from korat.core.model.endpoint import WorkloadEndpoint
@@ -24,7 +25,9 @@ from korat.core.model.kubernetes.endpointslice import kept, wanted_slices
 from korat.core.model.kubernetes.workload import endpoint_of
 from korat.core.model.pod import Pod
 from korat.core.model.resource import Resource
+from korat.core.model.staged import Staged
 from korat.core.net.address import Family
+from korat.core.policy.promote import Promotion, promoted
 from korat.core.table.compare import Ruling, compare
 from korat.core.table.compare_group import Group, grouped
 from korat.core.table.paint import IntricateError
@@ -34,12 +37,16 @@ from korat.drivers.store.client import Objects
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be compared: files over the store, or over other files; applied or deleted."""
+    """What is to be compared: files over the store, or over other files; applied or deleted.
+
+    With ``staged`` the staged policies that are there are enforced too.
+    """
 
     items: Sequence[Item]
     base: Sequence[Item] = ()
     offline: bool = False
     delete: bool = False
+    staged: bool = False
     config: str = ""
 
 
@@ -53,6 +60,7 @@ class Difference:
     names: Names = field(repr=False)
     titles: Mapping[Key, str]
     families: Mapping[Key, frozenset[Family]]
+    labels: Labels = field(repr=False)
     notes: tuple[str, ...] = ()
 
     def families_of(self, group: Group) -> frozenset[Family]:
@@ -73,7 +81,7 @@ class Difference:
         """The same, by namespace where it is shorter."""
         alone = self.endpoints(group) if len(group.endpoints) == 1 else []
         everybody = [name for name in self.titles.values() if name not in alone]
-        return pods_words(self.pods(group), everybody)
+        return pods_words(self.pods(group), everybody, self.labels)
 
     def strangers(self, group: Group) -> list[str]:
         """Who else is among a group's peers."""
@@ -91,15 +99,25 @@ def difference(wanted: Wanted) -> Difference:
     if wanted.offline:
         resources = [bare(resource) for resource in resources]
     batch = prepare(client, Verb.DELETE if wanted.delete else Verb.APPLY, resources)
-    there = _changed(batch)
-    old = Places(wanted.base)
-    new = old if wanted.delete else Places([*wanted.base, *wanted.items])
+    enforced = _enforced(_changed(batch), batch, everything=wanted.staged)
+    there = enforced.objects
+    items = wanted.base if wanted.delete else (*wanted.base, *wanted.items)
+    old, new = Places(wanted.base), Places(items, enforced.made)
     if wanted.offline:
         before, after = running(batch.before, old), running(there, new)
     else:
         before, after = _stored(batch.before, old), _stored(_moved(there, batch), new)
     found = _compared(before, after)
-    return replace(found, notes=(*batch.notes, *_left_out(found, batch.resources)))
+    notes = (*batch.notes, *enforced.notes, *_left_out(found, batch.resources))
+    return replace(found, notes=notes)
+
+
+def _enforced(there: Mapping[Key, Resource], batch: Batch, *, everything: bool) -> Promotion:
+    """The objects once the staged policies of the batch, or all that there are, are enforced."""
+    applied = () if batch.verb is Verb.DELETE else batch.resources
+    chosen = there.values() if everything else applied
+    staged = sorted((r for r in chosen if isinstance(r, Staged)), key=lambda r: r.key)
+    return promoted(there, staged)
 
 
 def _changed(batch: Batch) -> dict[Key, Resource]:
@@ -168,7 +186,8 @@ def _compared(before: Snapshot, after: Snapshot) -> Difference:
     titles = {key: title(after.objects, key) for key in shared}
     families = {key: frozenset(a.family for a in ends[0][key].addresses) for key in shared}
     names = Names(after.cluster, titles)
-    return Difference(before, after, groups, names, titles, families)
+    labels = {titles[key]: ends[1][key].labels for key in shared}
+    return Difference(before, after, groups, names, titles, families, labels)
 
 
 def _left_out(found: Difference, resources: Iterable[Resource]) -> Iterator[str]:

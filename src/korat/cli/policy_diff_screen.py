@@ -41,7 +41,7 @@ def _part(found: Difference, groups: list[Group]) -> Tree:
     """What changes for the same pods in the same direction."""
     first = groups[0]
     verb = "entering" if first.direction is Direction.INGRESS else "leaving"
-    names = pods_words(found.endpoints(first), found.titles.values())
+    names = pods_words(found.endpoints(first), found.titles.values(), found.labels)
     tree = Tree(Text.assemble((f"{verb} ", DIM), (", ".join(names), "bold")), guide_style=DIM)
     for group in groups:
         node = tree.add(_headline(found, group))

@@ -6,7 +6,8 @@ attributes.
 
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -27,7 +28,8 @@ def write_junit(path: str, answers: Sequence[Answer], snapshot: Snapshot) -> Non
     root = _element("testsuites", name="korat policy test", **_counts(answers))
     for file, group in by_file(answers):
         suite = _element("testsuite", name=file, **_counts(group))
-        suite.extend(_case(answer, snapshot) for answer in group)
+        names = _distinct(answer.case.name for answer in group)
+        suite.extend(_case(*each, snapshot) for each in zip(names, group, strict=True))
         root.append(suite)
     ET.indent(root)
     try:
@@ -47,11 +49,19 @@ def _counts(answers: Sequence[Answer]) -> dict[str, str]:
     }
 
 
-def _case(answer: Answer, snapshot: Snapshot) -> ET.Element:
+def _distinct(names: Iterable[str]) -> Iterator[str]:
+    """The names, with a number where one stands again: some readers keep one case of a name."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        seen[name] += 1
+        yield f"{name} ({seen[name]})" if seen[name] > 1 else name
+
+
+def _case(name: str, answer: Answer, snapshot: Snapshot) -> ET.Element:
     case = answer.case
     element = _element(
         "testcase",
-        name=case.name,
+        name=name,
         classname=case.file,
         file=case.file,
         line=str(case.line),

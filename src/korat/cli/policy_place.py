@@ -6,6 +6,7 @@ traced back by converting one Kubernetes rule at a time.
 """
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from korat.cli.manifest import Item, Source
@@ -19,15 +20,24 @@ _CALICO = "projectcalico.org/"
 
 
 class Places:
-    """The places of everything that some files hold."""
+    """The places of everything that some files hold.
 
-    def __init__(self, items: Iterable[Item] = ()) -> None:
+    ``made`` has the keys of policies that were made of others of the files, whose places they have.
+    """
+
+    def __init__(
+        self, items: Iterable[Item] = (), made: Mapping[Key, Key] = MappingProxyType({})
+    ) -> None:
         self._sources: dict[Key, Source] = {
             resource.key: item.source
             for item in items
             if item.source
             for resource in item.resources
         }
+        for origin, key in made.items():
+            self._sources.pop(key, None)
+            if origin in self._sources:
+                self._sources[key] = self._sources[origin]
 
     def of(self, ref: RuleRef) -> str:
         """``FILE:LINE`` of what decided; empty where no file said it."""

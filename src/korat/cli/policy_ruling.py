@@ -15,7 +15,7 @@ def ruling_words(ref: RuleRef, snapshot: Snapshot) -> str:
         case Reason.NO_PROFILE_MATCHED:
             return "no profile allows it"
         case _:
-            rules = rules_of(snapshot.objects, ref.policy, ref.direction) if ref.policy else ()
+            rules = rules_of(snapshot.cluster, ref.policy, ref.direction) if ref.policy else ()
             index = ref.index or 0
             words = f": {rule_text(rules[index])}" if index < len(rules) else ""
             return f"{ref.policy} rule {index}{words}"

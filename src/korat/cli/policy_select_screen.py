@@ -39,7 +39,7 @@ def _asked(direction: str, rows: Sequence[Mapping[str, Any]], profiles: Iterable
     number = 0
     for _, members in groupby(rows, key=lambda row: row["tier"]):
         inside = list(members)
-        branch = tree.add(_tier(inside[0]))
+        branch = tree.add(_tier(inside[0], staged=all(row["staged"] for row in inside)))
         for row in inside:
             number += 1
             branch.add(_policy(number, row))
@@ -48,8 +48,9 @@ def _asked(direction: str, rows: Sequence[Mapping[str, Any]], profiles: Iterable
     return tree
 
 
-def _tier(row: Mapping[str, Any]) -> Text:
-    then = "denied" if row["tierDefaultAction"] == "Deny" else "passed on"
+def _tier(row: Mapping[str, Any], *, staged: bool) -> Text:
+    """A tier and what becomes of the rest; one whose policies are all staged decides nothing."""
+    then = "passed on" if staged or row["tierDefaultAction"] != "Deny" else "denied"
     order = "" if row["tierOrder"] is None else f"  order {_number(row['tierOrder'])}"
     line = Text.assemble(("tier ", DIM), row["tier"], (order, DIM))
     return line.append(f"; what it does not decide is {then}", DIM)

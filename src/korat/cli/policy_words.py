@@ -5,8 +5,10 @@ Used where sets of them come out of a comparison. Every word is exact.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 
 from korat.core.model.key import Key
+from korat.core.model.label import NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX
 from korat.core.net.address import Addr, Family
 from korat.core.net.interval import IntervalSet
 from korat.core.net.port import ICMP_PROTOCOLS, protocol_name
@@ -15,6 +17,14 @@ from korat.core.table.compare_group import Peers
 from korat.core.table.compare_traffic import Traffic, rest_of
 from korat.core.table.grid import Box
 from korat.core.table.value import number_last
+
+#: The labels of pods, by the pods' names.
+Labels = Mapping[str, Mapping[str, str]]
+
+#: So many pods are named rather than described.
+_FEW = 3
+#: Labels that nobody wrote on the pod.
+_NOT_OWN = ("projectcalico.org/", NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX)
 
 ANYONE = "anyone else"
 EVERYTHING = "everything"
@@ -141,20 +151,43 @@ class Names:
         ]
 
 
-def pods_words(names: Iterable[str], everybody: Iterable[str]) -> list[str]:
-    """Pods by namespace: all of one, all but a few, or each by name."""
+def pods_words(
+    names: Iterable[str], everybody: Iterable[str], labels: Labels = MappingProxyType({})
+) -> list[str]:
+    """Pods by namespace: all of one, all but a few, those of a label, or each by name."""
     chosen, there = list(names), sorted(everybody)
     if len(there) > 1 and chosen == there:
         return ["every pod"]
+    known = frozenset(chosen)
     found: list[str] = []
     for namespace, group in groupby(there, key=lambda name: name.partition("/")[0]):
         members = list(group)
-        inside = [name for name in members if name in chosen]
-        outside = [name.partition("/")[2] for name in members if name not in chosen]
-        if not outside and len(inside) > 1:
-            found.append(f"every pod of {namespace}")
-        elif len(outside) < len(inside) - 1:
-            found.append(f"every pod of {namespace} but {' '.join(outside)}")
-        else:
-            found += inside
+        found += _of_namespace(namespace, members, known, labels)
     return [*found, *(name for name in chosen if name not in there)]
+
+
+def _of_namespace(
+    namespace: str, members: Sequence[str], chosen: Collection[str], labels: Labels
+) -> list[str]:
+    inside = [name for name in members if name in chosen]
+    outside = [name for name in members if name not in chosen]
+    everyone = f"every pod of {namespace}"
+    if not outside and len(inside) > 1:
+        return [everyone]
+    if len(inside) > _FEW and (label := _label_of(inside, members, labels)):
+        return [f"{everyone} with {label}"]
+    if len(inside) > 1 and len(outside) > _FEW and (label := _label_of(outside, members, labels)):
+        return [f"{everyone} but those with {label}"]
+    if len(outside) < len(inside) - 1:
+        return [f"{everyone} but {' '.join(name.partition('/')[2] for name in outside)}"]
+    return inside
+
+
+def _label_of(some: Sequence[str], members: Sequence[str], labels: Labels) -> str:
+    """A label that these of the members have and no other one has; empty when there is none."""
+    for key, value in sorted(labels.get(some[0], {}).items(), key=lambda each: len(each[0])):
+        if not key.startswith(_NOT_OWN):
+            having = [name for name in members if labels.get(name, {}).get(key) == value]
+            if having == list(some):
+                return f"{key}={value}"
+    return ""

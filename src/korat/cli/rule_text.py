@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 from korat.core.model.key import Key
 from korat.core.model.kubernetes.policy import ORCHESTRATED
-from korat.core.model.policy import EntityRule, Profile, Rule
-from korat.core.policy.outcome import Direction
-from korat.core.policy.written import stored_key, written_policy
-from korat.drivers.store.client import Objects
+from korat.core.model.policy import EntityRule, Rule
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.outcome import Direction, profile_key
 
 
 def rule_text(rule: Rule) -> str:
@@ -46,7 +45,8 @@ def _entity(entity: EntityRule) -> Iterator[str]:
         yield f"not {entity.not_selector}"
     if entity.service_accounts is not None:
         accounts = entity.service_accounts
-        yield f"accounts {', '.join(accounts.names) or accounts.selector}"
+        said = filter(None, (", ".join(accounts.names), accounts.selector))
+        yield f"accounts {' with '.join(said)}"
     if entity.services is not None:
         service = entity.services
         yield f"service {'/'.join(filter(None, (service.namespace, service.name)))}"
@@ -65,11 +65,11 @@ def _numbers(entity: EntityRule) -> Iterator[str]:
             yield f"{word}port{many} {', '.join(map(str, ports))}"
 
 
-def rules_of(objects: Objects, key: Key, direction: Direction) -> tuple[Rule, ...]:
-    """The rules as their author wrote them, Kubernetes' rules in Calico's words."""
-    resource = objects.by_key.get(stored_key(key))
-    written = written_policy(resource) if resource is not None else None
-    policy = resource if isinstance(resource, Profile) else written and written.policy
-    if policy is None:
-        return ()
-    return policy.spec.ingress if direction is Direction.INGRESS else policy.spec.egress
+def rules_of(cluster: Cluster, key: Key, direction: Direction) -> tuple[Rule, ...]:
+    """The rules of a policy or profile as they are judged, whatever kind it was written as."""
+    if key.kind == profile_key("").kind:
+        profile = cluster.profiles.get(key.name)
+        return tuple(rule.written for rule in profile.rules(direction)) if profile else ()
+    policies = (policy for tier in cluster.tiers for policy in tier.policies)
+    found = next((policy for policy in policies if policy.key == key), None)
+    return tuple(rule.written for rule in found.rules(direction)) if found else ()

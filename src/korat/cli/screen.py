@@ -21,6 +21,7 @@ UNLIMITED = 10_000
 
 ALLOWED = "green"
 DENIED = "red"
+STAGED = "yellow"
 DIM = "dim"
 
 

@@ -148,7 +148,7 @@ egress  leaving shop/web  10.0.0.4 on vm3
 ingress  entering shop/db  10.0.0.2 on vm1
 └── tier default
     ├── NetworkPolicy shop/only-cart
-    │   ├── rule 0: Log  - matched
+    │   ├── rule 0: Log  - logs it, and goes on
     │   └── rule 1: Allow TCP from app == 'cart' to port pg  - the source is somebody else
     └── ✘ deny  no rule matched, and tier default denies what its policies do not decide
 
@@ -168,11 +168,32 @@ see it with: korat get networkpolicy only-cart -n shop -o yaml
         ("shop/web", "fd00::1", ("--port", "1"), "'shop/web': has no address of the same IP "),
         ("shop/web", "shop/db", (), "--port is needed for TCP"),
         ("shop/web", "shop/db", ("--port", "0"), "--port '0': ports go from 1 to 65535"),
-        ("shop/web", "shop/db", ("--port", "x"), ("shop/db names no port x of this protocol; there "
+        ("shop/web", "shop/db", ("--port", "x"), ("shop/db names no TCP port x; there "
          "are pg (5432)")),
-        ("shop/web", "1.1.1.1", ("--port", "x"), "1.1.1.1 names no port x of this protocol; "),
+        ("shop/web", "1.1.1.1", ("--port", "x"), "1.1.1.1 names no TCP port x; give a number"),
         ("shop/web", "shop/db", ("--protocol", "ICMP", "--port", "1"), "--port '1': ICMP has no "),
-        ("shop/web", "shop/db", ("--protocol", "FOO"), "--protocol 'FOO': 'FOO' is neither "),
+        ("shop/web", "shop/db", ("--protocol", "FOO"), "--protocol 'FOO': is neither TCP, UDP, "),
+        ("shop/web", "shop/db", ("--protocol", "256"), "--protocol '256': is neither TCP, UDP, "),
+        ("shop/web", "shop/db", ("--port", "1", "--icmp-type", "8"),
+         "--icmp-type '8': TCP has none"),
+        ("shop/web", "shop/db", ("--protocol", "ICMP", "--icmp-type", "256"),
+         "--icmp-type '256': must be a number up to 255"),
+        ("shop/web", "shop/db", ("--protocol", "ICMP", "--icmp-code", "1"),
+         "--icmp-code '1': needs --icmp-type"),
+        ("shop/web", "shop/db", ("--protocol", "ICMP", "--source-port", "1"),
+         "--source-port '1': ICMP has no ports"),
+        ("shop/web", "shop/db", ("--port", "1", "--source-port", "70000"),
+         "--source-port '70000': ports go from 1 to 65535"),
+        ("shop/web", "shop/db", ("--port", "1", "--ip-version", "5"),
+         "--ip-version '5': must be 4 or 6"),
+        ("shop/web", "shop/db", ("--port", "1", "--ip-version", "6"),
+         "--ip-version '6': shop/web has no IPv6 address"),
+        ("shop/web", "shop/db", ("--protocol", "ICMPv6"),
+         "--protocol 'ICMPv6': shop/web has no IPv6 address"),
+        ("shop/web", "shop/db", ("--protocol", "ICMP", "--ip-version", "6"),
+         "--ip-version '6': ICMP is IPv4's"),
+        ("fd00::1", "shop/db", ("--protocol", "58"),
+         "--protocol '58': shop/db has no IPv6 address"),
         ("shop/web", "shop/db", ("-o", "xml"), "-o 'xml': no such output format; there are json"),
     ],
 )  # fmt: skip
@@ -181,6 +202,92 @@ def test_one_sentence(shop, source, target, words, expected):
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith(expected)
     assert result.err.count("\n") == 1
+
+
+NUMBERED = policy(
+    "numbers",
+    """
+  selector: app == 'db'
+  ingress:
+    - {action: Allow, protocol: ICMP, icmp: {type: 8, code: 0}}
+    - {action: Allow, protocol: ICMPv6, icmp: {type: 128}}
+    - {action: Allow, protocol: UDP, source: {ports: [53, pg]}}
+    - {action: Allow, ipVersion: 6, protocol: TCP, destination: {ports: [80]}}
+""",
+)
+
+
+@pytest.fixture(name="dual")
+def _dual(shop):
+    """The pods of the shop with an address of each IP version, and rules that tell them apart."""
+    client = shop.client()
+    shop("delete", "networkpolicy", "only-cart", "-n", "shop")
+    shop("delete", "gnp", "no-web")
+    for i, stored in enumerate(client.read(["WorkloadEndpoint"]).of("WorkloadEndpoint")):
+        both = (f"10.0.0.{i + 1}/32", f"fd00::{i + 1}/128")
+        ports = tuple(msgspec.structs.replace(port, protocol="UDP") for port in stored.spec.ports)
+        spec = msgspec.structs.replace(stored.spec, ip_networks=both, ports=ports)
+        client.update(msgspec.structs.replace(stored, spec=spec))
+    client.store.close()
+    assert shop("apply", "-f", shop.file("n.yaml", NUMBERED)).code == 0
+    return shop
+
+
+@pytest.mark.parametrize(
+    ("words", "verdicts"),
+    [
+        (("--protocol", "ICMP"), {"4": "allow"}),
+        (("--protocol", "ICMP", "--icmp-type", "8", "--icmp-code", "1"), {"4": "deny"}),
+        (("--protocol", "ICMP", "--icmp-type", "0"), {"4": "deny"}),
+        (("--protocol", "1", "--ip-version", "4"), {"4": "allow"}),
+        (("--protocol", "icmpv6"), {"6": "allow"}),
+        (("--protocol", "ICMPv6", "--icmp-type", "128", "--icmp-code", "9"), {"6": "allow"}),
+        (("--protocol", "ICMPv6", "--icmp-type", "129"), {"6": "deny"}),
+        (("--protocol", "UDP", "--port", "9"), {"4": "deny", "6": "deny"}),
+        (("--protocol", "UDP", "--port", "9", "--source-port", "53"), {"4": "allow", "6": "allow"}),
+        (("--protocol", "UDP", "--port", "9", "--source-port", "pg"), {"4": "allow", "6": "allow"}),
+        (("--port", "80"), {"4": "deny", "6": "allow"}),
+        (("--port", "80", "--ip-version", "6"), {"6": "allow"}),
+        (("--port", "80", "--ip-version", "4"), {"4": "deny"}),
+    ],
+)
+def test_icmp_source_ports_and_both_ip_versions(dual, words, verdicts):
+    found = answer(dual, "shop/web", "shop/db", *words)
+    assert found["ipVersions"] == verdicts
+    version = min(verdicts)
+    assert (found["ipVersion"], found["verdict"]) == (int(version), verdicts[version])
+    assert found["to"]["address"] == {"4": "10.0.0.2", "6": "fd00::2"}[version]
+
+
+def test_the_numbers_for_scripts(dual):
+    names = ("protocol", "port", "sourcePort", "icmpType", "icmpCode")
+    ping = answer(dual, "shop/web", "shop/db", "--protocol", "58")
+    assert [ping[name] for name in names] == ["ICMPv6", None, None, 128, 0]
+    tcp = answer(dual, "shop/web", "shop/db", "--port", "80")
+    assert [tcp[name] for name in names] == ["TCP", 80, 49152, None, None]
+    gre = answer(dual, "shop/web", "shop/db", "--protocol", "47")
+    assert [gre[name] for name in names] == ["47", None, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("words", "head", "foot"),
+    [
+        (("--protocol", "ICMP"), "✔ allowed  shop/web → shop/db  ICMP type 8", None),
+        (("--protocol", "ICMP", "--icmp-type", "3", "--icmp-code", "4"),
+         "✘ denied  shop/web → shop/db  ICMP type 3 code 4", None),
+        (("--protocol", "UDP", "--port", "53", "--source-port", "53"),
+         "✔ allowed  shop/web → shop/db  UDP 53 from port 53",
+         "over IPv6 it is allowed too; --ip-version 6 says why"),
+        (("--port", "80"), "✘ denied  shop/web → shop/db  TCP 80",
+         "over IPv6 it is allowed; --ip-version 6 says why"),
+        (("--protocol", "47"), "✘ denied  shop/web → shop/db  protocol 47",
+         "over IPv6 it is denied too; --ip-version 6 says why"),
+    ],
+)  # fmt: skip
+def test_the_screen_says_what_was_asked(dual, words, head, foot):
+    lines = explain(dual, "shop/web", "shop/db", *words).out.splitlines()
+    assert lines[0] == head
+    assert [line for line in lines if line.startswith("over ")] == ([foot] if foot else [])
 
 
 @pytest.mark.parametrize(
@@ -200,6 +307,8 @@ def test_one_sentence(shop, source, target, words, expected):
          "'b'\", namespaceSelector: all()}}"), "Allow from a == 'b', namespaces all()"),
         ("{action: Allow, source: {notSelector: x, serviceAccounts: {names: [a, b]}}}",
          "Allow from not x, accounts a, b"),
+        ("{action: Allow, source: {serviceAccounts: {names: [a], selector: has(x)}}}",
+         "Allow from accounts a with has(x)"),
         ("{action: Allow, destination: {services: {name: s}}}", "Allow to service s"),
         ("{action: Allow, source: {services: {name: s, namespace: shop}}}",
          "Allow from service shop/s"),

@@ -124,6 +124,140 @@ def test_pods_that_do_not_run_are_not_compared_and_said(shop):
     assert gone.err.endswith("after: shop/web\n")
 
 
+STAGED = ONLY_CART.replace("kind: NetworkPolicy", "kind: StagedNetworkPolicy")
+STAGED_KUBERNETES = """
+apiVersion: projectcalico.org/v3
+kind: StagedKubernetesNetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress:
+    - from: [{podSelector: {matchLabels: {app: cart}}}]
+      ports: [{port: 5432}]
+"""
+
+
+def staged(action, kind="StagedNetworkPolicy", name="only-cart"):
+    space = "" if "Global" in kind else ", namespace: shop"
+    return (
+        f"apiVersion: projectcalico.org/v3\nkind: {kind}\n"
+        f"metadata: {{name: {name}{space}}}\nspec: {{stagedAction: {action}}}\n"
+    )
+
+
+@pytest.mark.parametrize("text", [STAGED, STAGED_KUBERNETES], ids=["calico", "kubernetes"])
+def test_a_staged_policy_is_taken_as_enforced(shop, text):
+    path = shop.file("s.yaml", text)
+    result = diff(shop, "-f", path, "-o", "json")
+    assert told(result) == EXPECTED
+    assert shop("apply", "-f", path).code == 0
+    assert told(diff(shop, "-f", path, "-o", "json")) == EXPECTED
+    assert told(diff(shop, "--staged", "-o", "json")) == EXPECTED
+    assert diff(shop, "-f", path, "--delete").code == 0
+
+
+def test_a_staged_policys_rule_has_its_line(korat):
+    base = korat.file("base.yaml", WORLD + "---\n" + ONLY_CART.replace("'cart'", "'web'"))
+    for text, line in ((STAGED, "    - action: Allow"), (STAGED_KUBERNETES, "    - from: [{podS")):
+        path = korat.file("s.yaml", text)
+        rows = json.loads(diff(korat, "--base", base, "-f", path, "-o", "json").out)
+        places = {row["afterPlace"] for row in rows if row["after"] == "allow"}
+        number = [each.startswith(line) for each in text.splitlines()].index(True) + 1
+        assert places == {f"{path}:{number}"}
+
+
+def test_a_staged_policy_replaces_the_enforced_one_of_its_name(shop):
+    shop("apply", "-f", shop.file("p.yaml", ONLY_CART))
+    other = shop.file("s.yaml", STAGED.replace("'cart'", "'web'"))
+    expected = {
+        ("ingress", "shop/db", "shop/cart", "TCP", "5432", "deny"),
+        ("ingress", "shop/db", "shop/web", "TCP", "5432", "allow"),
+    }
+    assert told(diff(shop, "-f", other, "-o", "json")) == expected
+    shop("apply", "-f", other)
+    assert told(diff(shop, "--staged", "-o", "json")) == expected
+    assert diff(shop, "-f", shop.file("p.yaml", ONLY_CART)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        (ONLY_CART, staged("Delete")),
+        (
+            (
+                "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: g}\n"
+                "spec: {selector: app == 'db', ingress: [{action: Allow, protocol: TCP, source: "
+                "{selector: app == 'cart'}, destination: {ports: [pg]}}]}\n"
+            ),
+            staged("Delete", "StagedGlobalNetworkPolicy", "g"),
+        ),
+        (
+            STAGED_KUBERNETES.replace("projectcalico.org/v3", "networking.k8s.io/v1")
+            .replace("Staged", "")
+            .replace("KubernetesNet", "Net"),
+            staged("Delete", "StagedKubernetesNetworkPolicy", "db"),
+        ),
+    ],
+    ids=["network policy", "global", "kubernetes"],
+)
+def test_a_staged_deletion_takes_the_enforced_policy_away(shop, text, action):
+    assert shop("apply", "-f", shop.file("p.yaml", text)).code == 0
+    back = {(*row[:-1], "allow") for row in EXPECTED}
+    assert told(diff(shop, "-f", shop.file("s.yaml", action), "-o", "json")) == back
+
+
+def test_what_staged_policies_do_not_change_is_said(shop):
+    nothing = diff(shop, "-f", shop.file("s.yaml", staged("Delete")))
+    assert (nothing.code, nothing.err) == (
+        0,
+        (
+            "StagedNetworkPolicy shop/only-cart deletes nothing: "
+            "there is no NetworkPolicy shop/only-cart\n"
+        ),
+    )
+    for action in ("Learn", "Ignore"):
+        text = STAGED.replace("spec:", f"spec:\n  stagedAction: {action}")
+        ignored = diff(shop, "-f", shop.file("s.yaml", text))
+        assert (ignored.code, ignored.err) == (
+            0,
+            f"StagedNetworkPolicy shop/only-cart is left out: its stagedAction is {action}\n",
+        )
+
+
+def test_what_is_staged_in_the_store_changes_nothing_unless_wanted(shop):
+    shop("apply", "-f", shop.file("s.yaml", STAGED))
+    other = shop.file("web.yaml", POD % ("web", "web"))
+    assert diff(shop, "-f", other).code == 0
+    assert told(diff(shop, "-f", other, "--staged", "-o", "json")) == EXPECTED
+    assert diff(shop, "--delete").code == 2
+    assert diff(shop, "--delete", "--staged").code == 2
+
+
+def crowd(count):
+    """Pods in three namespaces, each of one of five apps."""
+    spaces, apps = ("shop", "bank", "ops"), ("web", "cart", "db", "cache", "api")
+    text = [f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {n}}}\n" for n in spaces]
+    for i in range(count):
+        pod = POD % (f"{apps[i % 5]}-{i}", apps[i % 5])
+        text.append(pod.replace("namespace: shop", f"namespace: {spaces[i // 5 % 3]}"))
+    return "---\n".join(text)
+
+
+@pytest.mark.parametrize(("count", "most"), [(5, 9), (300, 10)])
+def test_the_screen_of_many_pods_is_one_that_a_person_reads(korat, monkeypatch, count, most):
+    """Alike pods are one group and namespaces stand for their pods, so it does not grow."""
+    monkeypatch.chdir(korat.folder)
+    korat.file("base.yaml", crowd(count))
+    korat.file("p.yaml", ONLY_CART)
+    found = difference(Wanted(read(["p.yaml"]), read(["base.yaml"]), offline=True))
+    paper = io.StringIO()
+    Console(file=paper, width=80).print(drawn(found))
+    lines = paper.getvalue().splitlines()
+    assert lines[0].endswith(f" of {count} pods get other verdicts")
+    assert len(lines) <= most, paper.getvalue()
+    assert max(map(len, lines)) <= 80
+
+
 def test_the_screen(korat, monkeypatch):
     monkeypatch.chdir(korat.folder)
     korat.file("base.yaml", WORLD)
@@ -191,7 +325,7 @@ def test_one_sentence(shop, text, expected):
 def test_wrong_usage(korat):
     result = diff(korat)
     assert (result.code, result.out) == (2, "")
-    assert "give -f FILE" in result.err
+    assert "give -f FILE or --staged" in result.err
 
 
 def test_ports_that_cannot_be_compared_are_one_sentence(korat):

@@ -11,7 +11,7 @@ from korat.cli.explain_screen import drawn
 from korat.cli.policy_select import governed, governors
 from korat.cli.policy_select_screen import pod_drawn, policy_drawn
 from korat.cli.policy_source import INVENTED, read_snapshot
-from korat.cli.question import ask
+from korat.cli.question import Words, ask
 from korat.core.net.address import Addr
 from korat.core.policy.evaluate import verdict
 
@@ -250,9 +250,9 @@ def test_a_pod_in_its_nodes_network_has_no_policies(korat):
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_screens_hold_on_any_width(files, width):
     snapshot = read_snapshot([files])
-    asked = ask(snapshot.objects, snapshot.cluster, "shop/web", "shop/db", "TCP", "pg")
+    asked = ask(snapshot.objects, snapshot.cluster, Words("shop/web", "shop/db", "TCP", "pg"))
     screens = [
-        drawn(asked, verdict(snapshot.cluster, asked.packet), snapshot),
+        drawn(asked, [verdict(snapshot.cluster, each.packet) for each in asked], snapshot),
         pod_drawn(governors(snapshot, "shop/db")),
         policy_drawn(governed(snapshot, "gnp/db")),
     ]

@@ -118,3 +118,29 @@ def test_pods_by_namespace(chosen, expected):
 def test_all_but_a_few_of_a_namespace():
     everybody = [f"a/{i}" for i in range(6)]
     assert pods_words(everybody[1:], everybody) == ["every pod of a but 0"]
+
+
+LABELS = {f"a/{i}": {"app": "x" if i < 4 else "y", "longer-key": str(i // 4)} for i in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (range(4), "every pod of a with app=x"),
+        (range(4, 10), "every pod of a with app=y"),
+        (range(4, 8), "every pod of a with longer-key=1"),
+        (range(3), "a/0 a/1 a/2"),
+        (range(1, 5), "a/1 a/2 a/3 a/4"),
+        (range(2, 10), "every pod of a but 0 1"),
+        ([0, 1, 2, 3, 8, 9], "every pod of a but those with longer-key=1"),
+    ],
+)
+def test_many_pods_are_described_by_a_label_that_nobody_else_has(chosen, expected):
+    names = [f"a/{i}" for i in chosen]
+    assert " ".join(pods_words(names, list(LABELS), LABELS)) == expected
+
+
+def test_labels_that_nobody_wrote_describe_nobody():
+    lent = {f"a/{i}": {"pcns.x": str(i < 4), "projectcalico.org/y": str(i < 4)} for i in range(10)}
+    names = [f"a/{i}" for i in range(4)]
+    assert pods_words(names, list(lent), lent) == names

@@ -69,6 +69,9 @@ class Field(Enum):
         return _TYPE_OF[self]
 
 
+#: Fields that lie side by side in a packet, and that nft reads as one where it can.
+_MERGED = frozenset(field for field in Field if field.value.startswith(("th ", "icmp")))
+
 #: The values of ``Field.NFPROTO``.
 NFPROTO = {Family.V4: 2, Family.V6: 10}
 SYN = 2  # The value of ``Field.TCP_FLAGS`` of what opens a connection.
@@ -223,6 +226,8 @@ class Match:
         """As nftables reads it."""
         values = [self._value(value) for value in self.values]
         right = values[0] if len(values) == 1 else f"{{ {', '.join(values)} }}"
+        if self.negated and self.field in _MERGED and right.isdigit():
+            right = f"{right}-{right}"  # nft 1.0.6 turns "neither of two numbers" into "not both"
         return f"{self.field.value} {'!= ' if self.negated else ''}{right}"
 
     def _value(self, value: Value) -> str:
