@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from korat.core.net.address import Addr, Family
 from korat.core.policy.outcome import Direction, RuleRef
 from korat.core.render.nft.check import one_family
+from korat.core.render.nft.key import Field, Span, Type
 from korat.core.render.nft.ruleset import Base, Chain, Hook, NamedSet, Ruleset, VerdictMap, rule
 from korat.core.render.nft.statement import (
     ACCEPT,
@@ -14,14 +15,11 @@ from korat.core.render.nft.statement import (
     Counter,
     CtMatch,
     CtState,
-    Field,
     InSet,
     Limit,
     Log,
     MapLookup,
     Match,
-    Span,
-    Type,
     goto,
     jump,
 )

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from korat.core.render.nft.check import check
 from korat.core.render.nft.diff import diff, stages
+from korat.core.render.nft.key import Type
 from korat.core.render.nft.ruleset import Ruleset, VerdictMap
-from korat.core.render.nft.statement import DROP, Type
+from korat.core.render.nft.statement import DROP
 from nft_transaction import Table
 from strategies_nft import rulesets
 

@@ -25,8 +25,8 @@ from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Family
 from korat.core.policy.outcome import Action
 from korat.core.render.nft.cut import QUIET_S, Cuts, cut_key
+from korat.core.render.nft.key import Key
 from korat.core.render.nft.node import hook_settings
-from korat.core.render.nft.statement import Key
 from korat.core.table.rejudge import (
     Connection,
     Places,

@@ -17,7 +17,7 @@ from korat.core.render.nft.cut import (
     replaces_table,
     set_name,
 )
-from korat.core.render.nft.statement import Key
+from korat.core.render.nft.key import Key
 from korat.core.table.value import NodePolicy
 from korat.drivers.kernel import address, conntrack, fence, local_route, sysctl
 from korat.drivers.kernel.ctnetlink import Entry

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from korat.core.net.address import Family
 from korat.core.net.port import PORT_LAST, PROTOCOL_LAST, Protocol
+from korat.core.render.nft.key import NFPROTO, Field, Key, Span, Type, Value
 from korat.core.render.nft.ruleset import (
     Chain,
     CounterMap,
@@ -23,7 +24,6 @@ from korat.core.render.nft.ruleset import (
     is_interval,
 )
 from korat.core.render.nft.statement import (
-    NFPROTO,
     Action,
     Carry,
     CarryChoice,
@@ -31,16 +31,11 @@ from korat.core.render.nft.statement import (
     Choice,
     Counter,
     CounterFrom,
-    Field,
     InSet,
-    Key,
     MapLookup,
     Match,
     Nat,
-    Span,
     Statement,
-    Type,
-    Value,
     Verdict,
 )
 

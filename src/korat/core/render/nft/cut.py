@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from korat.core.net.address import Addr, Family
 from korat.core.net.port import Protocol
+from korat.core.render.nft.key import SYN, Field, Key
 from korat.core.render.nft.ruleset import (
     TABLE,
     Chain,
@@ -29,18 +30,7 @@ from korat.core.render.nft.ruleset import (
     declare_lookup,
     rule,
 )
-from korat.core.render.nft.statement import (
-    DROP,
-    REJECT,
-    RETURN,
-    SYN,
-    Counter,
-    Field,
-    InSet,
-    Key,
-    Match,
-    jump,
-)
+from korat.core.render.nft.statement import DROP, REJECT, RETURN, Counter, InSet, Match, jump
 from korat.core.table.rejudge import Connection
 
 _CHAIN = "cut"

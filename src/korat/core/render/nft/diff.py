@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from korat.core.pmap import Difference, differences
+from korat.core.render.nft.key import Key
 from korat.core.render.nft.ruleset import (
     TABLE,
     CounterMap,
@@ -46,7 +47,6 @@ from korat.core.render.nft.ruleset import (
     delete_elements,
     is_interval,
 )
-from korat.core.render.nft.statement import Key
 
 
 def diff(old: Ruleset | None, new: Ruleset) -> str:

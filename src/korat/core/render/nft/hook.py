@@ -24,6 +24,7 @@ from korat.core.net.address import Family, Prefix
 from korat.core.net.port import Protocol
 from korat.core.policy.outcome import Direction
 from korat.core.render.nft.cut import ask_cut, render_cut
+from korat.core.render.nft.key import Field, Key, Span, Type, is_interface_name
 from korat.core.render.nft.ruleset import (
     Base,
     Chain,
@@ -41,15 +42,10 @@ from korat.core.render.nft.statement import (
     Counter,
     CtMatch,
     CtState,
-    Field,
     InSet,
-    Key,
     Match,
-    Span,
-    Type,
     Verdict,
     goto,
-    is_interface_name,
     jump,
 )
 from korat.core.table.value import LocalEndpoint

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from korat.core.net.address import Addr, Family, Prefix
 from korat.core.net.interval import IntervalSet
 from korat.core.net.port import Protocol
+from korat.core.render.nft.key import Field, Span, Type
 from korat.core.render.nft.ruleset import Base, Chain, Hook, Lookup, NamedSet, Rule, Ruleset, rule
-from korat.core.render.nft.statement import Field, InSet, Match, Nat, Span, Statement, Type
+from korat.core.render.nft.statement import InSet, Match, Nat, Statement
 
 _PRIORITY = 110
 _FIELDS = {

@@ -14,12 +14,12 @@ from korat.core.net.address import Addr, Prefix
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
 from korat.core.render.nft.hook import HookSettings, HostAction, render_hooks
+from korat.core.render.nft.key import Span
 from korat.core.render.nft.nat import NatSettings, render_nat
 from korat.core.render.nft.outcome import DenyLog, OutcomeSettings
 from korat.core.render.nft.policy import PolicyRenderer
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.render.nft.sequence import render_sequences
-from korat.core.render.nft.statement import Span
 from korat.core.table.value import NodePolicy
 
 #: What korat's own CNI plugin names interfaces with: they are guarded whatever the setting says.

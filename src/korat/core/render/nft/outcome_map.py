@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from korat.core.pmap import PMap
 from korat.core.policy.outcome import Action, Outcome, RuleRef
+from korat.core.render.nft.key import Field, Key, Type
 from korat.core.render.nft.outcome import (
     OutcomeSettings,
     counter_name,
@@ -39,10 +40,7 @@ from korat.core.render.nft.statement import (
     RETURN,
     CarryFrom,
     CounterFrom,
-    Field,
-    Key,
     MapLookup,
-    Type,
     Verdict,
     jump,
 )

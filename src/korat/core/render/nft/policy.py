@@ -27,23 +27,18 @@ from typing import cast
 from korat.core.net.address import Family
 from korat.core.pmap import PMap, differences
 from korat.core.policy.outcome import Direction
+from korat.core.render.nft.key import NFPROTO, Field, Key, Span, Type, is_interface_name
 from korat.core.render.nft.outcome import OutcomeSettings
 from korat.core.render.nft.outcome_map import OutcomeMap
 from korat.core.render.nft.ruleset import Chain, Lookup, NumberMap, Pace, Ruleset, rule
 from korat.core.render.nft.statement import (
     DROP,
-    NFPROTO,
     RETURN,
     Carry,
     CarryFrom,
     Counter,
-    Field,
-    Key,
     Match,
-    Span,
-    Type,
     goto,
-    is_interface_name,
     jump,
 )
 from korat.core.render.nft.table import TableMap

@@ -12,16 +12,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from korat.core.policy.outcome import RuleRef
+from korat.core.render.nft.key import Key, Span, Type, key_text, value_text
 from korat.core.render.nft.quote import quoted
-from korat.core.render.nft.statement import (
-    Key,
-    Span,
-    Statement,
-    Type,
-    Verdict,
-    key_text,
-    value_text,
-)
+from korat.core.render.nft.statement import Statement, Verdict
 
 #: The one table that korat owns.
 TABLE = "inet korat"

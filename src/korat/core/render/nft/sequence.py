@@ -35,6 +35,16 @@ from korat.core.policy.rule import (
     RuleAction,
     Side,
 )
+from korat.core.render.nft.key import (
+    NFPROTO,
+    Field,
+    Key,
+    Span,
+    Type,
+    Value,
+    is_interface_name,
+    key_text,
+)
 from korat.core.render.nft.outcome import (
     OutcomeSettings,
     counter_name,
@@ -55,23 +65,15 @@ from korat.core.render.nft.ruleset import (
     sort_key,
 )
 from korat.core.render.nft.statement import (
-    NFPROTO,
     RETURN,
     Counter,
-    Field,
     InSet,
-    Key,
     MapLookup,
     Match,
-    Span,
     Statement,
-    Type,
-    Value,
     Verdict,
     goto,
-    is_interface_name,
     jump,
-    key_text,
 )
 from korat.core.table.predicate import (
     AddressPredicate,

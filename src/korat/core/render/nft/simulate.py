@@ -16,6 +16,7 @@ from typing import Generic, TypeVar, assert_never
 from korat.core.net.address import Addr, Family
 from korat.core.net.port import ICMP_PROTOCOLS, PORT_PROTOCOLS, Protocol
 from korat.core.render.nft.check import check
+from korat.core.render.nft.key import NFPROTO, SYN, Field, Key, Span, Type, Value
 from korat.core.render.nft.ruleset import (
     CounterMap,
     Hook,
@@ -27,9 +28,7 @@ from korat.core.render.nft.ruleset import (
 )
 from korat.core.render.nft.statement import (
     ACCEPT,
-    NFPROTO,
     RETURN,
-    SYN,
     Action,
     Carry,
     CarryChoice,
@@ -39,18 +38,13 @@ from korat.core.render.nft.statement import (
     CounterFrom,
     CtMatch,
     CtState,
-    Field,
     InSet,
-    Key,
     Limit,
     Log,
     MapLookup,
     Match,
     Nat,
-    Span,
     Statement,
-    Type,
-    Value,
     Verdict,
 )
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from korat.core.net.port import ICMP_PROTOCOLS
 from korat.core.pmap import PMap
 from korat.core.policy.outcome import Outcome
+from korat.core.render.nft.key import Field, Key, Span, Type, Value
 from korat.core.render.nft.outcome import outcome_name
 from korat.core.render.nft.outcome_map import OutcomeMap
 from korat.core.render.nft.ruleset import (
@@ -45,12 +46,7 @@ from korat.core.render.nft.statement import (
     CarryChoice,
     CarryFrom,
     Counter,
-    Field,
-    Key,
     MapLookup,
-    Span,
-    Type,
-    Value,
     Verdict,
     goto,
 )

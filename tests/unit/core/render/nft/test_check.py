@@ -3,6 +3,7 @@
 import pytest
 
 from korat.core.render.nft.check import DEPTH_MAX, RefusedError, check
+from korat.core.render.nft.key import Field, Span, Type
 from korat.core.render.nft.ruleset import Base, Chain, Hook, NamedSet, Ruleset, VerdictMap, rule
 from korat.core.render.nft.statement import (
     ACCEPT,
@@ -10,13 +11,10 @@ from korat.core.render.nft.statement import (
     REJECT,
     Choice,
     Counter,
-    Field,
     InSet,
     MapLookup,
     Match,
     Nat,
-    Span,
-    Type,
     goto,
     jump,
 )

@@ -3,8 +3,8 @@
 import pytest
 
 from korat.core.render.nft.diff import diff
+from korat.core.render.nft.key import Span, Type
 from korat.core.render.nft.ruleset import NamedSet, Ruleset
-from korat.core.render.nft.statement import Span, Type
 
 
 def blocks(numbers: range, *, interval: bool) -> Ruleset:

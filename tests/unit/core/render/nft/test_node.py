@@ -12,6 +12,7 @@ from korat.core.policy.cluster import Cluster
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
 from korat.core.render.nft.check import check
 from korat.core.render.nft.diff import diff
+from korat.core.render.nft.key import Span
 from korat.core.render.nft.node import NodeInput, Pool, outcome_settings, render
 from korat.core.render.nft.outcome import (
     DenyLog,
@@ -24,7 +25,7 @@ from korat.core.render.nft.outcome import (
 from korat.core.render.nft.outcome_map import OutcomeMap
 from korat.core.render.nft.ruleset import Hook
 from korat.core.render.nft.simulate import Fate, Packet, Simulator
-from korat.core.render.nft.statement import CtState, Nat, Span
+from korat.core.render.nft.statement import CtState, Nat
 from korat.core.table.compile import compile_node
 from policy_world import NODE, allow, open_namespace, pod, policy, rule, who
 

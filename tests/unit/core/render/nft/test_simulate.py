@@ -3,9 +3,10 @@
 import pytest
 
 from korat.core.net.address import Addr
+from korat.core.render.nft.key import Field, Type
 from korat.core.render.nft.ruleset import Base, Chain, Hook, NamedSet, Ruleset, rule
 from korat.core.render.nft.simulate import Fate, Packet, simulate
-from korat.core.render.nft.statement import DROP, Field, InSet, Type
+from korat.core.render.nft.statement import DROP, InSet
 
 A, B = Addr.parse("10.0.0.1"), Addr.parse("10.0.0.2")
 

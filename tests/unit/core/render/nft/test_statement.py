@@ -3,6 +3,7 @@
 import pytest
 
 from korat.core.net.address import Addr
+from korat.core.render.nft.key import Field, Span, Type
 from korat.core.render.nft.ruleset import (
     Base,
     Chain,
@@ -27,16 +28,13 @@ from korat.core.render.nft.statement import (
     CounterFrom,
     CtMatch,
     CtState,
-    Field,
     InSet,
     Limit,
     Log,
     MapLookup,
     Match,
     Nat,
-    Span,
     Statement,
-    Type,
     Verdict,
     goto,
     jump,
