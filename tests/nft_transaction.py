@@ -7,7 +7,6 @@ refuses to name what is not there, to make what is there, and to delete what is 
 import re
 from dataclasses import dataclass, field
 
-
 #: A counter as a rule names it, or an element; a rule may also look it up.
 _COUNTER = r'(?:counter name |: ")(count-\w+)'
 
