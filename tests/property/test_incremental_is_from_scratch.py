@@ -6,6 +6,7 @@ must lead from what was there to it.
 """
 
 import hypothesis.strategies as st
+from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from korat.agent.intent import NodeState, intent
@@ -101,3 +102,7 @@ def plain(ruleset):
 
 
 TestNode = Node.TestCase
+#: Each step makes a node from scratch; many short histories find more than few long ones.
+TestNode.settings = settings(
+    max_examples=max(10, settings().max_examples // 5), stateful_step_count=6
+)
