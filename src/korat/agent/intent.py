@@ -77,6 +77,7 @@ class NodeState:
         self._known: set[Key] = set()
         self._local: tuple[Endpoint, ...] = ()
         self._routes: Mapping[Addr, str] = {}
+        self._keys: frozenset[Key] = frozenset()
 
     @property
     def known(self) -> frozenset[Key]:
@@ -107,12 +108,13 @@ class NodeState:
         if local is not self._local:
             self._local = local
             self._routes = {addr: e.interface for e in local for addr in e.addresses}
+            self._keys = frozenset(each.key for each in local)
         felix = self._frame.node.felix
         problems += _unguarded(local, hook_settings(felix).interface_prefixes)
         return Intent(
             ruleset=ruleset,
             routes=self._routes,
-            endpoints=frozenset(each.key for each in local),
+            endpoints=self._keys,
             problems=(*problems, *self._inventory.problems),
             felix=felix,
             around=self._inventory.around(local),

@@ -22,6 +22,7 @@ from korat.core.table.value import NodePolicy
 from korat.drivers.kernel import address, conntrack, fence, local_route, sysctl
 from korat.drivers.kernel.ctnetlink import Entry
 from korat.drivers.kernel.nft import Nft
+from korat.drivers.kernel.nft_element import ElementWriter
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ class Table:
 
     def __init__(self) -> None:
         self._loading, self._guarding = Nft(), Nft()
+        self._elements = ElementWriter()
         # Held while the sets' elements are read and loaded again, so that none gets lost between.
         self._keeping = threading.Lock()
         self._written: dict[Family, dict[Key, float]] = {family: {} for family in Family}
@@ -48,10 +50,13 @@ class Table:
     def apply(self, transaction: str) -> bool:
         """Run one atomic transaction; returns whether it replaced all, but for what was cut."""
         if not replaces_table(transaction):
-            self._loading.apply(transaction)
+            if not self._elements.apply(transaction):
+                self._loading.apply(transaction)
+                self._elements.learn(transaction)
             return False
         with self._keeping:
             self._loading.apply(keep_cuts(transaction, self._held()))
+        self._elements.learn(transaction)
         return True
 
     def guard(self, cuts: Cuts) -> None:

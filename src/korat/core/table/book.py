@@ -98,11 +98,13 @@ class AddressBook:
         kind = self._kind_of.get((addr.value,))
         return self._line.beneath(addr.value) if kind is None else kind.truth
 
-    def stirred(self, addr: Addr) -> bool:
-        """Whether what is true of somebody's address may have changed with the last turn."""
-        places, kinds = self._stirred
-        place = (addr.value,)
-        return place in places or self._kind_of.get(place) in kinds
+    def stirred(self, places: Iterable[Place]) -> set[Place]:
+        """Those of these places of which something else may be true since the last turn."""
+        touched, kinds = self._stirred
+        if not touched and not kinds:
+            return set()
+        kind_of = self._kind_of.get
+        return {place for place in places if place in touched or kind_of(place) in kinds}
 
     def settle(
         self, changed: Iterable[Owner], masks: Mapping[Direction, int]

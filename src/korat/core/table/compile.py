@@ -34,6 +34,7 @@ from korat.core.table.value import (
     LocalEndpoint,
     NodePolicy,
     PeerClasses,
+    Place,
     VerdictTable,
 )
 
@@ -78,6 +79,15 @@ def local_endpoints(cluster: Cluster, node: str) -> list[Endpoint]:
     return [by_interface[name] for name in sorted(by_interface)]
 
 
+def _places(endpoints: Iterable[Endpoint], family: Family) -> dict[Place, list[str]]:
+    """The addresses of endpoints, and the interfaces that have them."""
+    found: defaultdict[Place, list[str]] = defaultdict(list)
+    for endpoint in endpoints:
+        for addr in endpoint.addresses_of(family):
+            found[addr.value,].append(endpoint.interface)
+    return dict(found)
+
+
 class NodeCompiler:
     """One node's view of the cluster; ``settle`` after any number of changes says what follows."""
 
@@ -99,6 +109,7 @@ class NodeCompiler:
         self._claimants: defaultdict[str, set[Key]] = defaultdict(set)
         self._holders: dict[str, Endpoint] = {}
         self._sorted: tuple[Endpoint, ...] = ()
+        self._watched: dict[Family, dict[Place, list[str]]] = {}
         self._stale: set[str] = set()
         self._plans: dict[str, dict[_Way, Planned]] = {}
         self._workloads: tuple[LocalEndpoint, ...] = ()
@@ -229,6 +240,7 @@ class NodeCompiler:
         if moved:
             self._sorted = tuple(self._holders[name] for name in sorted(self._holders))
             self._workloads = workloads_of(self._sorted)
+            self._watched = {family: _places(self._sorted, family) for family in Family}
 
     def _replan(self) -> None:
         """New plans for the interfaces that were touched; old ones go only after that."""
@@ -285,8 +297,9 @@ class NodeCompiler:
         """The interfaces of whose addresses something else may be true now."""
         return {
             name
-            for name, endpoint in self._holders.items()
-            if any(self._books[addr.family].stirred(addr) for addr in endpoint.addresses)
+            for family, watched in self._watched.items()
+            for place in self._books[family].stirred(watched)
+            for name in watched[place]
         }
 
     def _own(self, interface: str, family: Family, planned: Planned) -> tuple[int, ...]:

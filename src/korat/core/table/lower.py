@@ -46,7 +46,10 @@ class PortList:
 
 @dataclass(frozen=True, slots=True)
 class LoweredSide:
-    """One end of a rule; ``mask`` has every bit that its answers depend on."""
+    """One end of a rule.
+
+    ``mask`` has every bit that its answers depend on, ``named`` those that its ports depend on.
+    """
 
     holds: int
     fails: int
@@ -54,6 +57,7 @@ class LoweredSide:
     not_ports: PortList | None
     serving: PortList | None
     mask: int
+    named: int
 
     def admits(self, truth: int) -> bool:
         """Whether an address of which this is true can be this end."""
@@ -75,7 +79,16 @@ class LoweredSide:
 class LoweredRule:
     """A rule with bits for predicates; it remembers its boxes."""
 
-    __slots__ = ("_boxes", "_family", "_rule", "action", "destination", "ref", "source")
+    __slots__ = (
+        "_boxes",
+        "_family",
+        "_rule",
+        "action",
+        "destination",
+        "protocols",
+        "ref",
+        "source",
+    )
 
     def __init__(
         self, ref: RuleRef, rule: NormalRule, family: Family, ends: tuple[LoweredSide, LoweredSide]
@@ -86,6 +99,8 @@ class LoweredRule:
         self._rule = rule
         self._family = family
         self._boxes: dict[tuple[int, int, int], tuple[Box, ...]] = {}
+        #: The protocols that the rule may treat unlike others.
+        self.protocols: frozenset[int] = self._protocols()
 
     def peer(self, direction: Direction) -> LoweredSide:
         """The end that is the peer's."""
@@ -96,8 +111,8 @@ class LoweredRule:
         return self.source.admits(source) and self.destination.admits(destination)
 
     def boxes(self, protocol: int, source: int, destination: int) -> tuple[Box, ...]:
-        """The disjoint boxes of a protocol's plane that the rule matches between two addresses."""
-        key = protocol, source & self.source.mask, destination & self.destination.mask
+        """The disjoint boxes of a protocol's plane that it matches between addresses it admits."""
+        key = protocol, source & self.source.named, destination & self.destination.named
         boxes = self._boxes.get(key)
         if boxes is None:
             boxes = self._boxes[key] = tuple(self._match(*key))
@@ -123,8 +138,7 @@ class LoweredRule:
             boxes = (piece for box in boxes for piece in minus(box, hole))
         return boxes
 
-    def protocols(self) -> frozenset[int]:
-        """The protocols that the rule may treat unlike others."""
+    def _protocols(self) -> frozenset[int]:
         rule = self._rule
         lists = [(end.ports, end.not_ports) for end in (self.source, self.destination)]
         numbers = {rule.protocol, rule.not_protocol}
@@ -153,7 +167,6 @@ class Block:
     rules: tuple[LoweredRule, ...]
     atoms: frozenset[Atom]
     topics: frozenset[Topic]
-    protocols: frozenset[int]
     source_mask: int
     destination_mask: int
 
@@ -181,7 +194,6 @@ class Lowering:
             rules,
             frozenset(block.bits),
             frozenset(block.topics),
-            frozenset[int]().union(*(rule.protocols() for rule in rules)),
             union(rule.source.mask for rule in rules),
             union(rule.destination.mask for rule in rules),
         )
@@ -214,7 +226,7 @@ class _Building:
         serves = serves_of(side)
         serving = None if serves is None else PortList(IntervalSet(), self._named(serves))
         named = union(bit for own in (*lists, serving) if own for bit, _, _ in own.named)
-        return LoweredSide(holds, fails, *lists, serving, mask=holds | fails | named)
+        return LoweredSide(holds, fails, *lists, serving, mask=holds | fails | named, named=named)
 
     def _ports(self, side: Side, ports: Ports | None) -> PortList | None:
         if ports is None:

@@ -1,13 +1,14 @@
 """A verdict table from a plan and what is true of the two addresses."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
 from korat.core.policy.rule import RuleAction
 from korat.core.table.grid import Box, Grid, Patch, V, cuts_of
 from korat.core.table.lower import OTHER_PROTOCOL, LoweredRule
-from korat.core.table.plan import LoweredTrial, Plan
+from korat.core.table.plan import LoweredStage, LoweredTrial, Plan
 from korat.core.table.value import Cell, Cells, VerdictTable, number_last
 
 
@@ -41,10 +42,31 @@ class Layer(NamedTuple):
 #: How often boxes may meet slabs on one plane. Lists of source ports crossed with as many lists of
 #: destination ports reach it, which hardly anybody needs; unbounded they would take all memory.
 MEETINGS_MAX = 20_000
+#: How many tables are remembered by what they were painted from.
+_REMEMBERED = 16_384
 
 
 class IntricateError(ValueError):
     """The rules cut a plane into too many pieces; trying them one by one is cheaper."""
+
+
+#: A rule that matches between two addresses, with the bits of both that its ports depend on.
+Admitted = tuple[LoweredRule, int, int]
+
+
+class AdmittedTrial(NamedTuple):
+    """A staged policy's rules that match between two addresses."""
+
+    rules: tuple[Admitted, ...]
+    miss: RuleRef | None
+
+
+class AdmittedStage(NamedTuple):
+    """What of a stage is left between two addresses."""
+
+    rules: tuple[Admitted | AdmittedTrial, ...]
+    end: RuleRef | None
+    passing: RuleRef | None
 
 
 def paint(plan: Plan, source: int, destination: int) -> VerdictTable:
@@ -53,28 +75,53 @@ def paint(plan: Plan, source: int, destination: int) -> VerdictTable:
     Raises:
         IntricateError: one of its planes has too many pieces.
     """
-
-    def admitted(rule: LoweredRule | LoweredTrial) -> bool:
-        return isinstance(rule, LoweredTrial) or rule.admits(source, destination)
-
-    def brush(rule: LoweredRule | LoweredTrial, protocol: int) -> Brush | Trial:
-        if isinstance(rule, LoweredTrial):
-            own = [r for r in rule.rules if r.admits(source, destination)]
-            return Trial([(r, r.boxes(protocol, source, destination)) for r in own], rule.miss)
-        return rule, rule.boxes(protocol, source, destination)
-
     peer = source if plan.direction is Direction.INGRESS else destination
-    stages = [(s, list(filter(admitted, s.candidates(peer)))) for s in plan.stages]
+    return _painted(tuple(_admitted(stage, peer, source, destination) for stage in plan.stages))
+
+
+def _admitted(stage: LoweredStage, peer: int, source: int, destination: int) -> AdmittedStage:
+    def admit(rule: LoweredRule) -> Admitted:
+        return rule, source & rule.source.named, destination & rule.destination.named
+
+    found: list[Admitted | AdmittedTrial] = []
+    for rule in stage.candidates(peer):
+        if isinstance(rule, LoweredTrial):
+            own = tuple(admit(r) for r in rule.rules if r.admits(source, destination))
+            found.append(AdmittedTrial(own, rule.miss))
+        elif rule.admits(source, destination):
+            found.append(admit(rule))
+    return AdmittedStage(tuple(found), stage.end, stage.passing)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _painted(stages: tuple[AdmittedStage, ...]) -> VerdictTable:
+    """Paint what is left of all stages; most peers leave what others have left before."""
+    flat = [rule for stage in stages for rule, _, _ in _flat(stage.rules)]
+    protocols = sorted(frozenset[int]().union(*(rule.protocols for rule in flat)))
 
     def cells(protocol: int) -> Cells:
         layers = [
-            Layer([brush(rule, protocol) for rule in rules], stage.end, stage.passing)
-            for stage, rules in stages
+            Layer([_brush(rule, protocol) for rule in stage.rules], stage.end, stage.passing)
+            for stage in stages
         ]
         return _plane(layers, number_last(protocol))
 
     (rest,) = cells(OTHER_PROTOCOL)
-    return table({protocol: cells(protocol) for protocol in plan.protocols}, rest.outcome)
+    return table({protocol: cells(protocol) for protocol in protocols}, rest.outcome)
+
+
+def _flat(rules: Iterable[Admitted | AdmittedTrial]) -> Iterator[Admitted]:
+    """The rules, those of staged policies among them."""
+    for rule in rules:
+        yield from (rule.rules if isinstance(rule, AdmittedTrial) else (rule,))
+
+
+def _brush(rule: Admitted | AdmittedTrial, protocol: int) -> Brush | Trial:
+    if isinstance(rule, AdmittedTrial):
+        own = [(each, each.boxes(protocol, *ends)) for each, *ends in rule.rules]
+        return Trial(own, rule.miss)
+    lowered, source, destination = rule
+    return lowered, lowered.boxes(protocol, source, destination)
 
 
 def table(planes: dict[int, Cells], other: Outcome) -> VerdictTable:
@@ -89,7 +136,7 @@ def table(planes: dict[int, Cells], other: Outcome) -> VerdictTable:
 
 def _plane(layers: Sequence[Layer], last: int) -> Cells:
     grid: Grid[Trail] = _cut(
-        last, [box for layer in layers for _, boxes in _flat(layer.brushes) for box in boxes]
+        last, [box for layer in layers for _, boxes in _brushes(layer.brushes) for box in boxes]
     )
     grid.fill(Trail())
     painted: list[Patch[Outcome]] = []
@@ -115,7 +162,7 @@ def _cut(last: int, boxes: Sequence[Box]) -> Grid[V]:
     return grid
 
 
-def _flat(brushes: Iterable[Brush | Trial]) -> Iterator[Brush]:
+def _brushes(brushes: Iterable[Brush | Trial]) -> Iterator[Brush]:
     """The brushes, those of staged policies among them."""
     for brush in brushes:
         yield from (brush.brushes if isinstance(brush, Trial) else (brush,))

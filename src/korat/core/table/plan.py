@@ -58,36 +58,23 @@ class LoweredStage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """All stages of one direction, lowered; the masks have every bit that its tables depend on."""
+    """All stages of one direction, lowered.
+
+    The masks have every bit that its tables depend on: of the peer, and of the endpoint itself.
+    """
 
     direction: Direction
     stages: tuple[LoweredStage, ...]
-    protocols: tuple[int, ...]
-    source_mask: int
-    destination_mask: int
+    peer_mask: int
+    own_mask: int
 
     @classmethod
     def of(
         cls, direction: Direction, stages: Iterable[LoweredStage], blocks: Sequence[Block]
     ) -> "Plan":
         """A plan of these stages, whose rules are those of the blocks."""
-        protocols = frozenset[int]().union(*(block.protocols for block in blocks))
-        return cls(
-            direction,
-            tuple(stages),
-            tuple(sorted(protocols)),
-            union(block.source_mask for block in blocks),
-            union(block.destination_mask for block in blocks),
-        )
-
-    @property
-    def peer_mask(self) -> int:
-        """The bits that it asks of the peer."""
-        ingress = self.direction is Direction.INGRESS
-        return self.source_mask if ingress else self.destination_mask
-
-    @property
-    def own_mask(self) -> int:
-        """The bits that it asks of the endpoint itself."""
-        ingress = self.direction is Direction.INGRESS
-        return self.destination_mask if ingress else self.source_mask
+        source = union(block.source_mask for block in blocks)
+        destination = union(block.destination_mask for block in blocks)
+        ingress = direction is Direction.INGRESS
+        masks = (source, destination) if ingress else (destination, source)
+        return cls(direction, tuple(stages), *masks)

@@ -66,7 +66,15 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 def message(kind: int, flags: int, body: bytes) -> bytes:
     """One request."""
-    return _HEADER.pack(_HEADER.size + len(body), kind, REQUEST | flags, 0, 0) + body
+    return numbered(kind, flags, 0, body)
+
+
+def numbered(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """One of several requests, by its number; its body is padded."""
+    padding = bytes(-len(body) % 4)
+    return (
+        _HEADER.pack(_HEADER.size + len(body), kind, REQUEST | flags, sequence, 0) + body + padding
+    )
 
 
 def open_socket(queue_bytes: int, protocol: int = NETLINK_NETFILTER) -> socket.socket:

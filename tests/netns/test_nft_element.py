@@ -1,0 +1,138 @@
+"""Elements and counters written over netlink: the table that libnftables makes of the same text."""
+
+import os
+import random
+
+import pytest
+
+from korat.core.errors import Conflict
+from korat.core.net.address import Addr, Family
+from korat.core.policy.outcome import Direction, RuleRef
+from korat.core.render.nft.diff import stages
+from korat.core.render.nft.key import Type
+from korat.core.render.nft.outcome import counter_name
+from korat.core.render.nft.ruleset import CounterMap, NamedSet, NumberMap, Pace, Ruleset
+from korat.drivers.kernel import namespace
+from korat.drivers.kernel.nft import Nft
+from korat.drivers.kernel.nft_element import ElementWriter
+
+pytestmark = pytest.mark.netns
+
+
+@pytest.fixture
+def handles():
+    """libnftables and the writer in a namespace of their own."""
+    name = f"kt-{os.getpid()}-element"
+    namespace.create(name)
+    try:
+        with namespace.run_in(name, Nft) as nft:
+            writer = namespace.run_in(name, ElementWriter)
+            yield nft, writer
+            writer.close()
+    finally:
+        namespace.remove(name)
+
+
+def ruleset(dice):
+    """Maps and sets of every type that a node's changing lookups have, at random."""
+    refs = [RuleRef.tier_default(Direction.INGRESS, f"t{n}") for n in dice.sample(range(40), 20)]
+    counters = {counter_name(ref): ref for ref in refs}
+    v6 = Addr.parse("fd00::").value
+
+    def number():
+        return dice.randrange(1, 1 << 32)
+
+    return Ruleset(
+        {
+            "hosts4": NumberMap(
+                (Type.IPV4,),
+                {(0x0A000000 + n,): number() for n in dice.sample(range(999), 600)},
+                pace=Pace.MOVE,
+            ),
+            "hosts6": NumberMap((Type.IPV6,), {(v6 + number(),): number() for _ in range(20)}),
+            "cells": NumberMap(
+                (Type.NUMBER, Type.IFNAME),
+                {(n, f"cali{n:x}"): number() for n in dice.sample(range(1, 90), 30)},
+            ),
+            "ports": NumberMap(
+                (Type.NUMBER, Type.PROTO, Type.PORT),
+                {(n, 6, dice.randrange(1, 65536)): number() for n in dice.sample(range(1, 90), 30)},
+                pace=Pace.CONTENT,
+            ),
+            "allowed": NumberMap((Type.NUMBER,), {(number(),): 0 for _ in range(9)}),
+            "counts": CounterMap(
+                (Type.NUMBER,), {(number(),): dice.choice(list(counters)) for _ in range(20)}
+            ),
+            "sources": NamedSet(
+                (Type.IFNAME, Type.IPV4),
+                frozenset((f"cali{n}", n) for n in dice.sample(range(90), 30)),
+            ),
+        },
+        {},
+        counters,
+    )
+
+
+def listed(nft):
+    """The table without the handles that the kernel counts up."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items() if key != "handle"}
+        if isinstance(value, list):
+            return sorted((plain(each) for each in value), key=str)
+        return value
+
+    return plain(nft.list_json())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_writer_makes_what_libnftables_makes(handles, seed):
+    dice = random.Random(seed)
+    nft, writer = handles
+    before, after = ruleset(dice), ruleset(dice)
+    nft.apply(before.text)
+    writer.learn(before.text)
+    for transaction in stages(before, after):
+        assert writer.apply(transaction)
+    written = listed(nft)
+    nft.apply(after.text)
+    assert written == listed(nft)
+
+
+def test_what_is_refused_changes_nothing(handles):
+    nft, writer = handles
+    table = ruleset(random.Random(1))
+    nft.apply(table.text)
+    writer.learn(table.text)
+    before = listed(nft)
+    there = str(Addr(Family.V4, next(iter(table.lookups["hosts4"].elements))[0]))
+    bad = (
+        "add element inet korat allowed { 0:77 : none }\n"
+        "delete element inet korat hosts4 { 192.0.2.1 }\n"
+        f"delete element inet korat hosts4 {{ {there} }}\n"
+    )
+    with pytest.raises(Conflict):
+        writer.apply(bad)
+    assert listed(nft) == before
+    assert writer.apply(f"delete element inet korat hosts4 {{ {there} }}\n")
+    assert listed(nft) != before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "add chain inet korat c\n",
+        "add element inet korat unknown { 1.2.3.4 : 0:1 }\n",
+        "flush map inet korat hosts4\n",
+        "add element inet korat allowed { 0:1 : none }\nadd chain inet korat c\n",
+    ],
+)
+def test_what_is_not_elements_is_left_to_libnftables(handles, text):
+    nft, writer = handles
+    table = ruleset(random.Random(2))
+    nft.apply(table.text)
+    writer.learn(table.text)
+    before = listed(nft)
+    assert not writer.apply(text)
+    assert listed(nft) == before
