@@ -6,8 +6,10 @@ replaced. Every part is a thread that calls into the loop; nothing here decides 
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -39,6 +41,9 @@ from korat.ports import Store
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 1.0
+#: A thread that has work for long must not keep the node loop waiting: Python's own 5 ms are as
+#: long as a whole change takes.
+_SWITCH_S = 0.0005
 
 
 def run(environ: Mapping[str, str]) -> None:
@@ -48,6 +53,9 @@ def run(environ: Mapping[str, str]) -> None:
         Invalid: the environment is wrong.
         Unsupported: this machine cannot run it.
     """
+    # The cluster is read once and stays: looking through it for garbage would take as long again.
+    gc.disable()
+    sys.setswitchinterval(_SWITCH_S)
     settings = node_settings(environ)
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     kernel = NodeKernel()
@@ -140,6 +148,9 @@ def _pod_cidrs(store: Store, node_name: str) -> tuple[Prefix, ...]:
 
 def _report(settings: NodeSettings, observer: Observer, revision: int) -> None:
     """Publish what is in the kernel."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
     observer.ring()
     publish(settings.run_dir, NodeReport(settings.node_name, os.getpid(), revision))
     if settings.ready_file is not None and not settings.ready_file.exists():
