@@ -45,12 +45,14 @@ class PolicyTrace:
 class StageTrace:
     """A tier that was asked, or the profiles when ``tier`` is empty; ``ended`` says how it went.
 
-    ``ended`` is None when the packet went on to the next stage.
+    ``ended`` is None when the packet went on to the next stage. ``which`` names the set of a host
+    endpoint's policies where it is not the normal one.
     """
 
     tier: str
     policies: tuple[PolicyTrace, ...]
     ended: Outcome | None
+    which: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def verdict(cluster: Cluster, packet: Packet) -> Verdict:
 
 def judge(cluster: Cluster, endpoint: Endpoint, direction: Direction, packet: Packet) -> Judgement:
     """Judge a packet by one direction of one workload's policy."""
-    walk = _Walk(direction, Scene.of(cluster, packet))
+    walk = Walk(direction, Scene.of(cluster, packet))
     for tier in cluster.tiers:
         policies = [policy for policy in tier.policies if policy.applies(endpoint, direction)]
         outcome = walk.ask_tier(tier, policies) if policies else None
@@ -98,10 +100,11 @@ def judge(cluster: Cluster, endpoint: Endpoint, direction: Direction, packet: Pa
     return Judgement(endpoint.key, outcome, tuple(walk.stages))
 
 
-class _Walk:
+class Walk:
     """One packet on its way through the stages, with the trail it leaves."""
 
     def __init__(self, direction: Direction, scene: Scene) -> None:
+        """Nothing was asked yet."""
         self.direction = direction
         self.scene = scene
         self.logs: list[RuleRef] = []
@@ -158,6 +161,11 @@ class _Walk:
         outcome = outcome or self._deny(RuleRef.no_profile_matched(self.direction))
         self.stages.append(StageTrace("", tuple(traces), outcome))
         return outcome
+
+    def leave_open(self) -> Outcome:
+        """The outcome of a set of policies that hinders nothing unless one of them denies."""
+        ref = RuleRef.undecided(self.direction)
+        return Outcome(Action.ALLOW, ref, tuple(self.logs), tuple(self.staged))
 
     def _ask(
         self,
