@@ -101,10 +101,14 @@ def judge(cluster: Cluster, endpoint: Endpoint, direction: Direction, packet: Pa
 
 
 class Walk:
-    """One packet on its way through the stages, with the trail it leaves."""
+    """One packet on its way through the stages, with the trail it leaves.
 
-    def __init__(self, direction: Direction, scene: Scene) -> None:
+    Where it is ``open_ended``, tiers have no default, and leave the packet to who is asked later.
+    """
+
+    def __init__(self, direction: Direction, scene: Scene, *, open_ended: bool = False) -> None:
         """Nothing was asked yet."""
+        self.open_ended = open_ended
         self.direction = direction
         self.scene = scene
         self.logs: list[RuleRef] = []
@@ -164,8 +168,7 @@ class Walk:
 
     def leave_open(self) -> Outcome:
         """The outcome of a set of policies that hinders nothing unless one of them denies."""
-        ref = RuleRef.undecided(self.direction)
-        return Outcome(Action.ALLOW, ref, tuple(self.logs), tuple(self.staged))
+        return self._end(Action.ALLOW, RuleRef.undecided(self.direction))
 
     def _ask(
         self,
@@ -202,6 +205,8 @@ class Walk:
                 return None
 
     def _default(self, tier: Tier) -> Outcome | None:
+        if self.open_ended:
+            return None
         ref = RuleRef.tier_default(self.direction, tier.name)
         if tier.denies:
             return self._deny(ref)

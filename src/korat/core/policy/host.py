@@ -211,8 +211,8 @@ def judge_host(
     safe = _failsafe(failsafes, which, direction, packet)
     if safe is not None:
         return Judgement(host.key, Outcome(Action.ALLOW, safe), ())
-    walk = Walk(direction, Scene.of(cluster, packet))
     ends = which in (PolicySet.NORMAL, PolicySet.FORWARD)
+    walk = Walk(direction, Scene.of(cluster, packet), open_ended=not ends)
     for tier in cluster.host_tiers:
         policies = [p for p in tier.policies if which in p.sets and p.applies(host, direction)]
         as_asked = replace(tier, denies=tier.denies and ends)

@@ -46,7 +46,8 @@ def _tier_stages(tiers: Iterable[Tier], host: Endpoint, place: Place) -> Iterato
         policies = [policy for policy in tier.policies if _is_asked(policy, host, place)]
         if policies:
             asked = replace(tier, denies=tier.denies and ends)
-            yield tier_stage(asked, policies, place.direction, place.family)
+            stage = tier_stage(asked, policies, place.direction, place.family)
+            yield stage if ends else replace(stage, passing=None)
 
 
 def _is_asked(policy: Policy, host: Endpoint, place: Place) -> bool:
