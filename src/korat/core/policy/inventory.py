@@ -321,4 +321,5 @@ class Surroundings:
             profiles=self.profiles,
             services={},
             problems=(),
+            host_tiers=tiers_of(self.stored_tiers, self.policies.values()),
         )
