@@ -31,10 +31,14 @@ from korat.core.render.nft.node import (
 )
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.table.compile import NodeCompiler, workloads_of
+from korat.core.table.host import asks_owners
 from korat.core.table.paint import IntricateError
 from korat.core.table.value import NodePolicy
 
 T = TypeVar("T")
+
+#: Kinds that only have addresses: a change of theirs is none for whoever does not ask for owners.
+_OWNERS = frozenset({"WorkloadEndpoint", "NetworkSet", "GlobalNetworkSet", "EndpointSlice", "Pod"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class NodeState:
         self._interfaces: tuple[HostInterface, ...] = ()
         self._own: HostInput | None = None
         self._own_stale = True
+        self._own_asks = False
 
     @property
     def known(self) -> frozenset[Key]:
@@ -98,7 +103,7 @@ class NodeState:
 
     def set(self, key: Key, resource: Resource | None) -> None:
         """An object came, changed, or (None) went."""
-        self._own_stale = True
+        self._own_stale |= self._own_asks or key.kind not in _OWNERS
         if resource is None:
             self._known.discard(key)
         else:
@@ -161,8 +166,10 @@ class NodeState:
             self._own_stale = False
             self._own = None
             if self._inventory.governs(self._node_name):
-                cluster = self._inventory.cluster()
+                cluster = self._inventory.for_hosts()
                 self._own = host_input(cluster, self._node_name, self._interfaces, felix)
+            own = self._own
+            self._own_asks = own is not None and asks_owners(own.cluster, own.who.hosts)
         return self._own
 
     def _ruleset(

@@ -53,6 +53,11 @@ class Governors:
         """Who governs an interface."""
         return self.named.get(interface, self.others)
 
+    @property
+    def hosts(self) -> tuple[Endpoint, ...]:
+        """All who govern an interface."""
+        return (*self.named.values(), *([self.others] if self.others is not None else []))
+
     def __bool__(self) -> bool:
         return bool(self.named) or self.others is not None
 

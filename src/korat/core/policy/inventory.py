@@ -157,6 +157,19 @@ class Inventory:
             else (),
         )
 
+    def for_hosts(self) -> Cluster:
+        """What host endpoints' policies ask for, in which the order of owners does not matter."""
+        return Cluster(
+            endpoints=tuple(self._endpoints.values()),
+            sets=tuple(self._sets.values()),
+            tiers=(),
+            profiles=self._profiles,
+            services=by_service(self._slices.values()),
+            problems=(),
+            hosts=tuple(self._hosts[key] for key in sorted(self._hosts)),
+            host_tiers=tiers_of(self._tiers.values(), self._policies.values()),
+        )
+
     def _set_endpoint(self, key: Key, resource: Resource | None) -> None:
         found: Endpoint | None = None
         lot: _Lot | None = None

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from korat.core.model.failsafe import Failsafe
 from korat.core.net.address import Family
 from korat.core.policy.cluster import Cluster
-from korat.core.policy.entity import Endpoint, Policy, Tier
+from korat.core.policy.entity import Endpoint, Policy, Rules, Tier
 from korat.core.policy.host import Failsafes
 from korat.core.policy.outcome import Direction, PolicySet, RuleRef
 from korat.core.policy.rule import NormalRule, Ports, RuleAction, Side
+from korat.core.table.predicate import InNets, predicates_of
 from korat.core.table.sequence import Sequence, Stage, Step, profile_stages, tier_stage
 
 
@@ -102,3 +103,28 @@ def _allow(
         source=source or Side(),
         destination=destination or Side(),
     )
+
+
+def asks_owners(cluster: Cluster, hosts: Iterable[Endpoint]) -> bool:
+    """Whether any policy of some host endpoints asks who has an address, not only where it is."""
+    return any(
+        not isinstance(predicate, InNets)
+        for host in hosts
+        for rules in _all_rules(cluster, host)
+        for rule in rules
+        for normal in (rule.v4, rule.v6)
+        if normal is not None
+        for side in (normal.source, normal.destination)
+        for predicate in predicates_of(side)
+    )
+
+
+def _all_rules(cluster: Cluster, host: Endpoint) -> Iterator[Rules]:
+    for tier in cluster.host_tiers:
+        for policy in tier.policies:
+            if policy.selector.matches(host.labels):
+                yield from (policy.ingress, policy.egress)
+    for name in host.profiles:
+        profile = cluster.profiles.get(name)
+        if profile is not None:
+            yield from (profile.ingress, profile.egress)
