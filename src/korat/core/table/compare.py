@@ -81,7 +81,7 @@ def _compiled(cluster: Cluster, shared: Iterable[Key]) -> NodePolicy:
 def _strangers(before: Cluster, after: Cluster, family: Family) -> IntervalSet:
     """The addresses of workloads that only one of the clusters has."""
     owned = [
-        {addr.value for e in cluster.owners for addr in e.addresses_of(family)}
+        {addr.value for e in cluster.endpoints for addr in e.addresses_of(family)}
         for cluster in (before, after)
     ]
     return IntervalSet.of((value, value) for value in owned[0] ^ owned[1])
