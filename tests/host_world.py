@@ -55,7 +55,7 @@ class Way:
         if not self.passed:
             return self
         ends = (packet.src, packet.dst, packet.protocol, *packet.numbers)
-        seen = Packet(iif, oif, *ends, self.state, self.mark, translated)
+        seen = Packet(iif, oif, *ends, self.state, mark=self.mark, translated=translated)
         passage = self.simulator.run(seen, hook)
         self.mark = passage.mark
         self.state = CtState.UNTRACKED if passage.untracked else self.state
