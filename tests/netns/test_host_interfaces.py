@@ -7,10 +7,10 @@ import pytest
 from pyroute2 import IPRoute
 
 from korat.agent.intent import NodeState
-from korat.agent.kernel import NodeKernel
 from korat.core.net.address import Addr
 from korat.core.policy.host import HostInterface
 from korat.drivers.kernel import namespace
+from korat.drivers.kernel.address import all_addresses
 from korat.drivers.kernel.monitor import Monitor
 from policy_world import NODE, host
 
@@ -38,11 +38,15 @@ def _address(verb, text, length):
         ip.addr(verb, index=ip.link_lookup(ifname="eth0")[0], address=text, prefixlen=length)
 
 
+def interfaces():
+    return tuple(HostInterface(name, found) for name, found in all_addresses().items())
+
+
 def test_every_interface_is_read_with_all_its_addresses_also_one_that_is_down(node):
     def inside():
         _address("add", "172.16.0.1", 24)
         _address("add", "fd01::1", 64)
-        return NodeKernel().interfaces()
+        return interfaces()
 
     found = namespace.run_in(node, inside)
     both = frozenset(map(Addr.parse, ("172.16.0.1", "fd01::1")))
@@ -58,7 +62,7 @@ def test_an_address_that_comes_or_goes_is_told_and_moves_the_policy(node):
     state.set(by_address.key, by_address)
 
     def governed():
-        state.see(namespace.run_in(node, lambda: NodeKernel().interfaces()))
+        state.see(namespace.run_in(node, interfaces))
         return {key[0] for key in _elements(state.intent().ruleset)}
 
     try:
