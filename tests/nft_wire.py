@@ -10,6 +10,7 @@ processor that sent them: when the fence, an ARP question that eth1 answers, has
 everything before it was delivered or dropped.
 """
 
+import contextlib
 import os
 import socket
 import struct
@@ -27,11 +28,13 @@ WORKLOADS = tuple(f"cali{number}" for number in range(1, 6))
 INTERFACES = (*WORKLOADS, "calighost", "eth0", "eth1")
 GHOST = Prefix.parse("198.51.100.66")  # routed to the workload interface that nobody has
 FENCE = Addr.parse("198.51.100.1")
+OWN = tuple(map(Addr.parse, ("172.16.0.1", "fd01::1")))  # the router's own, on eth0
 _ETHERTYPE = {Family.V4: 0x0800, Family.V6: 0x86DD}
 _AF = {Family.V4: socket.AF_INET, Family.V6: socket.AF_INET6}
 _OUTGOING = 4
 _ANY = 0x0003
 _ARP = 0x0806
+_IPV6_HDRINCL = 36
 
 _SETTINGS = {
     "net/ipv4/ip_forward": 1,
@@ -48,6 +51,12 @@ _STATELESS = """
 add table inet kt-stateless
 add chain inet kt-stateless raw { type filter hook prerouting priority -310; }
 add rule inet kt-stateless raw notrack
+add chain inet kt-stateless out { type filter hook output priority -310; }
+add rule inet kt-stateless out icmpv6 type { 130-137, 143 } drop
+add rule inet kt-stateless out meta l4proto 2 drop
+add rule inet kt-stateless out notrack
+add chain inet kt-stateless sink { type filter hook input priority 500; }
+add rule inet kt-stateless sink counter drop
 """
 
 
@@ -110,6 +119,9 @@ def _cable(outer):
                 ip.addr("add", index=index, address=str(FENCE), prefixlen=32)
                 ip.link("set", index=index, state="up")
                 continue
+            if name == "eth0":
+                for own in OWN:
+                    ip.addr("add", index=index, address=str(own), prefixlen=own.family.bits)
             # Without ARP no neighbour is ever asked for; a frame goes to its own sender's address.
             ip.link("set", index=index, arp=False, state="up")
         _route(ip, "add", str(GHOST), "calighost")
@@ -147,6 +159,7 @@ class Router:
         self._inner = inner
         self._wires = wires
         self._routes = {}
+        self._taken = 0
 
     def route(self, routes):
         """Route exactly these addresses to these workload interfaces; others go to eth0."""
@@ -166,10 +179,28 @@ class Router:
         ghost = addr == Addr(GHOST.family, GHOST.base)
         return "calighost" if ghost else self._routes.get(addr, "eth0")
 
+    def taken(self):
+        """How many packets came to the router itself since the last time this was asked."""
+        total = sum(
+            statement["counter"]["packets"]
+            for each in self.nft.list_json("inet kt-stateless")
+            if "rule" in each
+            for statement in each["rule"]["expr"]
+            if "counter" in statement
+        )
+        before, self._taken = self._taken, total
+        return total - before
+
     def send(self, probes):
-        """For each probe the interface on which it came out, or an empty name."""
+        """For each probe the interface on which it came out, or an empty name.
+
+        A probe without an interface is sent by the router itself.
+        """
         for mark, probe in enumerate(probes):
-            self._put(probe, mark)
+            if probe.iif:
+                self._put(probe, mark)
+            else:
+                self._emit(probe, mark)
         self._fence()
         found = {}
         for name, wire in self._wires.items():
@@ -197,6 +228,18 @@ class Router:
         head = bytes.fromhex(f"{_mac(0, number)}{_mac(1, number)}".replace(":", ""))
         frame = head + struct.pack("!H", _ETHERTYPE[probe.src.family]) + packed(probe, mark)
         self._wires[probe.iif].send(frame)
+
+    def _emit(self, probe, mark):
+        family = probe.src.family
+        with (
+            namespace.socket_in(
+                self._inner, _AF[family], socket.SOCK_RAW, socket.IPPROTO_RAW
+            ) as raw,
+            contextlib.suppress(PermissionError),  # what the kernel says of what it dropped
+        ):
+            if family is Family.V6:
+                raw.setsockopt(socket.IPPROTO_IPV6, _IPV6_HDRINCL, 1)
+            raw.sendto(packed(probe, mark), (str(probe.dst), 0))
 
     def _take(self, name):
         """The marks in the next frame, or None when there is no frame."""

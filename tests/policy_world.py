@@ -8,6 +8,7 @@ from korat.core.model.endpoint import (
     WorkloadEndpoint,
     WorkloadEndpointSpec,
 )
+from korat.core.model.host import HostEndpoint, HostEndpointSpec, HostPort
 from korat.core.model.kubernetes import decode_any
 from korat.core.model.label import SERVICE_NAME
 from korat.core.model.policy import (
@@ -41,7 +42,17 @@ from korat.core.table.sequence import Sequences, facts, run
 NODE = "here"
 
 
-def pod(name, *ips, namespace="red", account="", ports=(), profiles=None, node=NODE, **labels):
+def pod(
+    name,
+    *ips,
+    namespace="red",
+    account="",
+    ports=(),
+    profiles=None,
+    node=NODE,
+    interface=None,
+    **labels,
+):
     """A workload endpoint; ``ports`` are (name, protocol, number)."""
     return WorkloadEndpoint(
         metadata=Metadata(name=name, namespace=namespace, labels=labels),
@@ -51,8 +62,22 @@ def pod(name, *ips, namespace="red", account="", ports=(), profiles=None, node=N
             service_account_name=account,
             ip_networks=tuple(ips),
             profiles=(f"kns.{namespace}",) if profiles is None else tuple(profiles),
-            interface_name=f"cali-{name}",
+            interface_name=interface or f"cali-{name}",
             ports=tuple(EndpointPort(name=n, protocol=p, port=number) for n, p, number in ports),
+        ),
+    )
+
+
+def host(interface, *ips, name="h", node=NODE, ports=(), profiles=(), **labels):
+    """A host endpoint; ``ports`` are (name, protocol, number)."""
+    return HostEndpoint(
+        metadata=Metadata(name=name, labels=labels),
+        spec=HostEndpointSpec(
+            node=node,
+            interface_name=interface,
+            expected_ips=tuple(ips),
+            profiles=tuple(profiles),
+            ports=tuple(HostPort(name=n, protocol=p, port=number) for n, p, number in ports),
         ),
     )
 

@@ -187,6 +187,19 @@ SPECS = {
         },
         optional={"ipNetworks": st.lists(_ADDRESS, max_size=2), "profiles": st.lists(LABEL)},
     ),
+    "HostEndpoint": st.fixed_dictionaries(
+        {"node": LABEL, "interfaceName": st.sampled_from(["*", "eth0"])},
+        optional={
+            "expectedIPs": st.lists(st.sampled_from(["10.0.0.1", "fd00::1"]), unique=True),
+            "profiles": st.lists(LABEL, unique=True, max_size=2),
+            "ports": st.lists(
+                st.fixed_dictionaries(
+                    {"name": LABEL, "protocol": st.just("tcp"), "port": st.integers(1, 65535)}
+                ),
+                max_size=2,
+            ),
+        },
+    ),
     "Node": some(
         bgp=st.fixed_dictionaries({"ipv4Address": CIDR}),
         addresses=st.lists(st.fixed_dictionaries({"address": CIDR}), max_size=2),

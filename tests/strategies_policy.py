@@ -22,6 +22,7 @@ from korat.core.model.endpoint import (
     WorkloadEndpoint,
     WorkloadEndpointSpec,
 )
+from korat.core.model.host import HostEndpoint, HostEndpointSpec, HostPort
 from korat.core.model.label import SERVICE_NAME
 from korat.core.model.policy import (
     EntityRule,
@@ -86,6 +87,13 @@ SELECTORS = (
 NAMESPACE_SELECTORS = ("team == 'a'", "all()", "!has(team)", "projectcalico.org/name == 'blue'")
 ACCOUNT_SELECTORS = ("trust == 'high'", "all()", "projectcalico.org/name == 'web'")
 ALLOW = (Rule(action="Allow"),)
+#: The address of the node's own eth0.
+HOST_ADDRESSES = {4: "172.16.0.1", 6: "fd01::1"}
+HOST_SWITCHES = (
+    *({}, {}, {}, {}, {"apply_on_forward": True}, {"apply_on_forward": True}),
+    {"apply_on_forward": True, "do_not_track": True},
+    {"apply_on_forward": True, "pre_dnat": True},
+)
 
 
 class Dealer:
@@ -210,7 +218,7 @@ class Dealer:
         }
         return common, {
             "namespace_selector": self.text(15, NAMESPACE_SELECTORS),
-            "do_not_track": self.chance(5),
+            **self.one(HOST_SWITCHES),
         }
 
     def network_set(self, name) -> Resource:
@@ -271,6 +279,26 @@ class Dealer:
             ),
         )
 
+    def host(self, number) -> HostEndpoint:
+        """A host endpoint; several may claim one interface."""
+        interface = self.one(("eth0", "", "*", "eth1", "lo"))
+        family = (4, 6) if self.chance(50) else (4,)
+        addresses = [addr for f in family for addr in ([*ADDRESSES[f][-2:], HOST_ADDRESSES[f]])]
+        expected = self.few(addresses) if not interface or self.chance(50) else ()
+        return HostEndpoint(
+            metadata=Metadata(name=f"h{number}", labels=self.labels()),
+            spec=HostEndpointSpec(
+                node=self.one((NODE, NODE, NODE, "there")),
+                interface_name=interface,
+                expected_ips=expected,
+                profiles=self.one(((), ("projectcalico-default-allow",), ("extra",), ("kns.red",))),
+                ports=tuple(
+                    HostPort(name=self.one(PORT_NAMES), protocol="TCP", port=self.one((80, 81, 53)))
+                    for _ in range(self.random.randint(0, 1))
+                ),
+            ),
+        )
+
     def profiles(self) -> list[Profile]:
         """The profiles of namespaces and accounts, some with rules of their own, some missing."""
         lent = {
@@ -327,6 +355,7 @@ class Dealer:
             *[self.network_set(f"s{i}") for i in range(self.random.randint(0, 3))],
             *[self.slice(f"e{i}") for i in range(slices)],
             *[self.endpoint(i) for i in range(1, 1 + self.random.randint(1, 5))],
+            *[self.host(i) for i in range(self.random.choice((0, 1, 2, 3)))],
         ]
 
     def packet(self) -> Packet:

@@ -220,6 +220,15 @@ TABLE = {
         {"tcp81"},
     ),
     "source port": ([to_two(allow(source=who(ports=[53]), protocol="UDP"))], {"sport53"}),
+    "neither port": (
+        [
+            to_two(
+                allow(who(not_ports=[53]), who(not_ports=[80]), protocol="UDP"),
+                allow(who(not_ports=[40000]), who(not_ports=[81]), protocol="TCP"),
+            )
+        ],
+        set(),
+    ),
     "both ports": (
         [
             to_two(

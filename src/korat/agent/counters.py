@@ -34,8 +34,13 @@ def words_of(ref: RuleRef) -> dict[str, str]:
         "kind": key.kind,
         "namespace": key.namespace,
         "name": key.name,
-        "rule": _RULE_WORDS.get(ref.reason) or str(ref.index),
+        "rule": _RULE_WORDS.get(ref.reason) or _numbered(ref),
     }
+
+
+def _numbered(ref: RuleRef) -> str:
+    """A rule's number; a failsafe port's stands behind a word, for it is no rule of a policy."""
+    return ref.text.partition(" ")[2] if ref.index is None or not ref.decides else str(ref.index)
 
 
 class Totals:
@@ -108,13 +113,16 @@ class _Actions:
 
     def __init__(self, cluster: Cluster) -> None:
         self._profiles = cluster.profiles
-        self._denies = {tier.name: tier.denies for tier in cluster.tiers}
+        tiers = (*cluster.tiers, *cluster.host_tiers)
+        self._denies = {tier.name: tier.denies for tier in tiers}
         self._policies: dict[Key, Policy] = {
-            policy.key: policy for tier in cluster.tiers for policy in tier.policies
+            policy.key: policy for tier in tiers for policy in tier.policies
         }
 
     def of(self, ref: RuleRef) -> tuple[str, bool]:
         """The action in the API's word, and whether it is a staged policy's."""
+        if not ref.decides:
+            return "Allow", False
         policy = self._policies.get(ref.policy) if ref.policy else None
         staged = policy is not None and policy.staged
         if ref.index is None:

@@ -18,20 +18,27 @@ from korat.core.model.label import AZURE_VNET
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr, Prefix
 from korat.core.policy.entity import Endpoint
+from korat.core.policy.host import HostInterface
 from korat.core.policy.inventory import Inventory, Surroundings
 from korat.core.render.nft.node import (
+    HostInput,
     NodeInput,
     NodeRenderer,
     Pool,
     hook_settings,
+    host_input,
     render_slow,
 )
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.table.compile import NodeCompiler, workloads_of
+from korat.core.table.host import asks_owners
 from korat.core.table.paint import IntricateError
 from korat.core.table.value import NodePolicy
 
 T = TypeVar("T")
+
+#: Kinds that only have addresses: a change of theirs is none for whoever does not ask for owners.
+_OWNERS = frozenset({"WorkloadEndpoint", "NetworkSet", "GlobalNetworkSet", "EndpointSlice", "Pod"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +54,15 @@ class Intent:
     policy: NodePolicy | None  # None: it is enforced rule by rule
 
 
-def intent(resources: Mapping[Key, Resource], node_name: str, environ: Mapping[str, str]) -> Intent:
-    """Everything one node needs, from scratch."""
+def intent(
+    resources: Mapping[Key, Resource],
+    node_name: str,
+    environ: Mapping[str, str],
+    interfaces: Iterable[HostInterface] = (),
+) -> Intent:
+    """Everything one node needs, from scratch; ``interfaces`` are its own."""
     state = NodeState(node_name, environ)
+    state.see(interfaces)
     for key, resource in resources.items():
         state.set(key, resource)
     return state.intent()
@@ -78,6 +91,10 @@ class NodeState:
         self._local: tuple[Endpoint, ...] = ()
         self._routes: Mapping[Addr, str] = {}
         self._keys: frozenset[Key] = frozenset()
+        self._interfaces: tuple[HostInterface, ...] = ()
+        self._own: HostInput | None = None
+        self._own_stale = True
+        self._own_asks = False
 
     @property
     def known(self) -> frozenset[Key]:
@@ -86,6 +103,7 @@ class NodeState:
 
     def set(self, key: Key, resource: Resource | None) -> None:
         """An object came, changed, or (None) went."""
+        self._own_stale |= self._own_asks or key.kind not in _OWNERS
         if resource is None:
             self._known.discard(key)
         else:
@@ -98,18 +116,25 @@ class NodeState:
         else:
             self._others[key] = resource
 
+    def see(self, interfaces: Iterable[HostInterface]) -> None:
+        """These are the node's own interfaces now, for host endpoints to govern."""
+        found = tuple(interfaces)
+        self._own_stale |= found != self._interfaces
+        self._interfaces = found
+
     def intent(self) -> Intent:
         """Everything the node needs now."""
         if self._frame is None:
             self._frame = self._framed()
         problems = list(self._frame.problems)
-        ruleset, policy = self._ruleset(self._frame.node, problems)
+        felix = self._frame.node.felix
+        node = replace(self._frame.node, own=self._governed(felix))
+        ruleset, policy = self._ruleset(node, problems)
         local = self._compiler.local
         if local is not self._local:
             self._local = local
             self._routes = {addr: e.interface for e in local for addr in e.addresses}
             self._keys = frozenset(each.key for each in local)
-        felix = self._frame.node.felix
         problems += _unguarded(local, hook_settings(felix).interface_prefixes)
         return Intent(
             ruleset=ruleset,
@@ -134,6 +159,18 @@ class NodeState:
             hosts=_read(objects, _node_addresses, problems),
         )
         return _Frame(made, tuple(problems))
+
+    def _governed(self, felix: FelixSettings) -> HostInput | None:
+        """What governs the node's own interfaces; without a host endpoint that costs nothing."""
+        if self._own_stale:
+            self._own_stale = False
+            self._own = None
+            if self._inventory.governs(self._node_name):
+                cluster = self._inventory.for_hosts()
+                self._own = host_input(cluster, self._node_name, self._interfaces, felix)
+            own = self._own
+            self._own_asks = own is not None and asks_owners(own.cluster, own.who.hosts)
+        return self._own
 
     def _ruleset(
         self, node: NodeInput, problems: list[Problem]

@@ -9,6 +9,7 @@ import structlog
 from korat.agent.connections import Connections, Looked
 from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Family
+from korat.core.policy.host import HostInterface
 from korat.core.render.nft.cut import (
     Cuts,
     add_cuts,
@@ -159,3 +160,7 @@ class NodeKernel:
         count = conntrack.forget(addresses)
         if count:
             log.info("connections of gone workloads forgotten", connections=count)
+
+    def interfaces(self) -> tuple[HostInterface, ...]:
+        """The node's interfaces and their addresses, as they are now."""
+        return tuple(HostInterface(name, found) for name, found in address.all_addresses().items())

@@ -20,6 +20,7 @@ from korat.core.model import codec
 from korat.core.model.felix import FelixSettings
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr
+from korat.core.policy.host import HostInterface
 from korat.core.render.nft.diff import stages
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.table.value import NodePolicy
@@ -46,6 +47,9 @@ class Kernel(Protocol):
     def rejudge(self, policy: NodePolicy | None, felix: FelixSettings) -> None:
         """Bring live connections under the policy that was just applied; returns at once."""
 
+    def interfaces(self) -> tuple[HostInterface, ...]:
+        """The node's interfaces and their addresses, as they are now."""
+
 
 class NodeLoop:
     """One node's state and the thread that keeps the kernel in step with it."""
@@ -69,6 +73,7 @@ class NodeLoop:
         self._applied_revision = -1
         self._state = NodeState(node_name, environ)
         self._read = False
+        self._seen = False
         self._routes: Mapping[Addr, str] | None = None  # None: to be looked at
         self._in_kernel: Ruleset | None = None  # None: unknown, so that all is loaded
         self._addresses: frozenset[Addr] = frozenset()
@@ -136,6 +141,7 @@ class NodeLoop:
             batches, self._pending = self._pending, []
             if self._refresh:
                 self._routes = None
+                self._seen = False
             if self._reload:
                 self._in_kernel = None
             self._refresh = self._reload = False
@@ -157,6 +163,9 @@ class NodeLoop:
 
     def _apply(self) -> None:
         begun = time.perf_counter()
+        if not self._seen:
+            self._state.see(self._kernel.interfaces())
+            self._seen = True
         wanted = self._state.intent()
         transactions = stages(self._in_kernel, wanted.ruleset)
         for transaction in transactions:

@@ -11,8 +11,8 @@ from korat.cli import explain_screen, lab_screen, manifest
 from korat.cli.policy_source import Snapshot
 from korat.cli.question import Words, ask
 from korat.cli.screen import DIM, out
+from korat.cli.surroundings import surroundings
 from korat.core.model.resource import Resource
-from korat.core.policy.evaluate import verdict
 from korat.drivers.store.batch import apply
 from korat.lab import sweep
 from korat.lab.blueprint import Options
@@ -78,7 +78,8 @@ def _explain(console: Console, lab: Session, probes: Sequence[Probe]) -> None:
     snapshot = Snapshot.of(lab.client.read())
     words = Words(denied.sender, denied.receiver, denied.protocol, str(denied.port))
     asked = ask(snapshot.objects, snapshot.cluster, words)
-    answers = [verdict(snapshot.cluster, each.packet) for each in asked]
+    around = surroundings(snapshot.objects, snapshot.cluster)
+    answers = [around.between(each.packet) for each in asked]
     console.print(explain_screen.drawn(asked, answers, snapshot))
 
 

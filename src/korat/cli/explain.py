@@ -10,7 +10,7 @@ from korat.core.model.key import Key
 from korat.core.net.port import ICMP_PROTOCOLS, PROTOCOLS_WITH_PORTS, protocol_name
 from korat.core.policy.evaluate import Judgement, PolicyTrace, StageTrace, Verdict
 from korat.core.policy.match import Packet
-from korat.core.policy.outcome import Action, Outcome, Reason, RuleRef
+from korat.core.policy.outcome import Action, Outcome, PolicySet, Reason, RuleRef
 from korat.core.policy.rule import RuleAction
 
 #: The reason of a side that policy does not hinder.
@@ -61,7 +61,8 @@ def _side(side: Side, address: str, invented: AbstractSet[Key]) -> dict[str, Any
         "name": side.name,
         "address": address,
         "invented": endpoint is not None and endpoint.key in invented,
-        "node": (endpoint.node or None) if endpoint else None,
+        "node": (endpoint.node or None) if endpoint else side.host.node if side.host else None,
+        "hostEndpoint": side.host.key.name if side.host else None,
     }
 
 
@@ -107,7 +108,8 @@ def direction(judgement: Judgement | None, places: Places) -> dict[str, Any]:
 
 def _last_asked(judgement: Judgement) -> Key | None:
     """The enforced policy that was asked last in the stage that decided."""
-    asked = [policy.key for policy in judgement.stages[-1].policies if not policy.staged]
+    stages = judgement.stages[-1:]
+    asked = [each.key for stage in stages for each in stage.policies if not each.staged]
     return asked[-1] if asked else None
 
 
@@ -130,6 +132,7 @@ def _stage(stage: StageTrace, outcome: Outcome, places: Places) -> dict[str, Any
     return {
         "tier": stage.tier or None,
         "stage": "tier" if stage.tier else "profiles",
+        "set": stage.which or PolicySet.NORMAL.value,
         "policies": [_policy(policy, outcome, places) for policy in stage.policies],
         "action": stage.ended.action.value if stage.ended else None,
     }

@@ -23,6 +23,13 @@ from korat.core.policy.rule import RuleAction
 
 _MARK = {Action.ALLOW: "✔", Action.DENY: "✘"}
 _COLOUR = {Action.ALLOW: ALLOWED, Action.DENY: DENIED}
+#: What decides beside policies, in words.
+BESIDE_POLICY = {
+    Reason.FAILSAFE: "a failsafe port of the node",
+    Reason.FAILSAFE_REPLY: "a reply of a failsafe port of the node",
+    Reason.UNDECIDED: "no policy of the host endpoint decides, which allows",
+    Reason.TO_HOST: "DefaultEndpointToHostAction, for what a workload sends to its own node",
+}
 _DONE = {Action.ALLOW: "allowed", Action.DENY: "denied"}
 _WOULD = {"allow": "allow it", "deny": "deny it", "pass": "pass it on to the next tier"}
 
@@ -68,6 +75,8 @@ def _head(direction: Direction, side: Side, address: Addr, snapshot: Snapshot) -
     """``entering shop/db  10.0.0.2 on vm1``."""
     verb = "leaving" if direction is Direction.EGRESS else "entering"
     head = Text.assemble((f"{direction.value}  ", DIM), f"{verb} ", (side.name, "bold"))
+    if side.endpoint is None and side.host is not None:
+        return head.append(f"  {address} of {side.host.key} on {side.host.node}", DIM)
     if side.endpoint is None:
         head.append("  no workload of this cluster: policy does not hinder it", DIM)
         return head
@@ -88,12 +97,16 @@ def _direction(head: Text, judgement: Judgement | None, snapshot: Snapshot) -> R
     tree = Tree(head, guide_style=DIM)
     for stage in judgement.stages:
         _add_stage(tree, stage, judgement.outcome, snapshot)
+    if judgement.outcome.ref.policy is None and judgement.outcome.ref.reason in BESIDE_POLICY:
+        tree.add(_verdict_line(judgement.outcome, BESIDE_POLICY[judgement.outcome.ref.reason]))
     return tree
 
 
 def _add_stage(tree: Tree, stage: StageTrace, outcome: Outcome, snapshot: Snapshot) -> None:
     """A tier, or the profiles, with what was asked in it."""
     head = Text.assemble(("tier ", DIM), stage.tier) if stage.tier else Text("profiles")
+    if stage.which:
+        head.append(f"  {stage.which} policies", DIM)
     branch = tree.add(head)
     for policy in stage.policies:
         _add_policy(branch, policy, outcome, snapshot)
@@ -184,7 +197,8 @@ def _next_step(verdict: Verdict, snapshot: Snapshot) -> Iterable[RenderableType]
         if judgement is None or judgement.outcome.action is Action.ALLOW:
             continue
         keys = [judgement.outcome.ref.policy] if judgement.outcome.ref.policy else []
-        keys = keys or [p.key for p in judgement.stages[-1].policies if not p.staged]
+        asked = (p for stage in judgement.stages[-1:] for p in stage.policies if not p.staged)
+        keys = keys or [policy.key for policy in asked]
         for key in keys[:1]:
             space = f" -n {key.namespace}" if key.namespace else ""
             command = f"korat get {key.kind.lower()} {key.name}{space} -o yaml"

@@ -15,7 +15,7 @@ from korat.cli.policy_select import show_pod, show_policy
 from korat.cli.policy_source import Snapshot, read_snapshot
 from korat.cli.question import Words, ask
 from korat.cli.screen import emit, one_of, out, say
-from korat.core.policy.evaluate import verdict
+from korat.cli.surroundings import surroundings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Who may talk to whom, and why.")
 
@@ -31,9 +31,11 @@ def _policy() -> None:
 
 @app.command()
 def explain(  # noqa: PLR0913  # three questions, and a packet has five fields
-    source: Annotated[str, typer.Option("--from", metavar="NS/POD|IP", help="Who sends.")] = "",
+    source: Annotated[
+        str, typer.Option("--from", metavar="NS/POD|IP|NODE", help="Who sends.")
+    ] = "",
     destination: Annotated[
-        str, typer.Option("--to", metavar="NS/POD|IP", help="Who receives.")
+        str, typer.Option("--to", metavar="NS/POD|IP|NODE", help="Who receives.")
     ] = "",
     protocol: Annotated[str, typer.Option("--protocol", help="TCP, UDP, SCTP, ICMP...")] = "TCP",
     port: Annotated[
@@ -176,7 +178,8 @@ def check_tests(  # noqa: PLR0913  # what to check, against what, and how to sho
 def _explain(snapshot: Snapshot, words: Words, output: str) -> None:
     """The way of one packet, over each IP version that both ends speak."""
     questions = ask(snapshot.objects, snapshot.cluster, words)
-    answers = [verdict(snapshot.cluster, question.packet) for question in questions]
+    around = surroundings(snapshot.objects, snapshot.cluster)
+    answers = [around.between(question.packet) for question in questions]
     if output:
         emit(as_dict(questions, answers, snapshot.places, snapshot.invented), output)
         return

@@ -11,8 +11,9 @@ from korat.cli.policy_case import Case
 from korat.cli.policy_ruling import ruling_words
 from korat.cli.policy_source import Snapshot
 from korat.cli.question import Question, ask
+from korat.cli.surroundings import surroundings
 from korat.core.errors import Invalid, KoratError, Problem
-from korat.core.policy.evaluate import Judgement, Verdict, verdict
+from korat.core.policy.evaluate import Judgement, Verdict
 from korat.core.policy.outcome import Action
 
 _DONE = {Action.ALLOW: "allowed", Action.DENY: "denied"}
@@ -57,6 +58,7 @@ def check(cases: Iterable[Case], snapshot: Snapshot) -> list[Answer]:
     """
     problems: list[Problem] = []
     answers: list[Answer] = []
+    around = surroundings(snapshot.objects, snapshot.cluster)
     for case in cases:
         begun = perf_counter()
         try:
@@ -64,7 +66,7 @@ def check(cases: Iterable[Case], snapshot: Snapshot) -> list[Answer]:
         except KoratError as error:
             problems += _located(case, error)
             continue
-        judged = [(each, verdict(snapshot.cluster, each.packet)) for each in questions]
+        judged = [(each, around.between(each.packet)) for each in questions]
         worst = next((p for p in judged if p[1].action is not case.expected), judged[0])
         answers.append(Answer(case, *worst, perf_counter() - begun, len(judged)))
     if problems:

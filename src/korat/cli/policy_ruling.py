@@ -14,6 +14,8 @@ def ruling_words(ref: RuleRef, snapshot: Snapshot) -> str:
             return f"{ref.policy} does not exist, which denies"
         case Reason.NO_PROFILE_MATCHED:
             return "no profile allows it"
+        case Reason.FAILSAFE | Reason.FAILSAFE_REPLY | Reason.UNDECIDED | Reason.TO_HOST:
+            return ref.text
         case _:
             rules = rules_of(snapshot.cluster, ref.policy, ref.direction) if ref.policy else ()
             index = ref.index or 0

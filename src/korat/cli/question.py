@@ -1,12 +1,14 @@
 """The question that ``policy explain`` asks: from whom to whom, by what; and whom the words mean.
 
-A side is ``NS/POD`` or an address. A port may be one of the names that its owner gives it. Two ends
-that share both IP versions are asked about for each, IPv4 first, unless one was said.
+A side is ``NS/POD``, an address or a node's name. A port may be one of the names that its owner
+gives it. Two ends that share both IP versions are asked about for each, IPv4 first, unless one was
+said.
 """
 
 import difflib
 from dataclasses import dataclass
 
+from korat.cli.surroundings import surroundings
 from korat.core.errors import Invalid, NotFound, Problem
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
@@ -37,11 +39,15 @@ _ICMP_LAST = 255
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One end: as the user named it, its address, and the workload that has it, if any."""
+    """One end: as the user named it, its address, and the workload that has it, if any.
+
+    ``host`` is the host endpoint that has it when it is a node's own.
+    """
 
     name: str
     addresses: tuple[Addr, ...]
     endpoint: Endpoint | None
+    host: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +188,32 @@ def side(objects: Objects, cluster: Cluster, word: str, option: str = "") -> Sid
         try:
             addr = Addr.parse(word)
         except ValueError as error:
-            rule = "give NAMESPACE/POD or an address"
-            raise Invalid([Problem("", option, word, rule)]) from error
+            return _node(objects, cluster, word, option, error)
         found = cluster.endpoint_at(addr)
-        return Side(title(objects, found.key) if found else word, (addr,), found)
+        known = surroundings(objects, cluster)
+        node = known.end(addr).node
+        host = known.governor(node, addr) if node else None
+        return Side(title(objects, found.key) if found else word, (addr,), found, host)
     return _pod(objects, cluster, word)
+
+
+def _node(objects: Objects, cluster: Cluster, word: str, option: str, cause: ValueError) -> Side:
+    """A node, by its name.
+
+    Raises:
+        Invalid: there is no such node, and so the word means nothing.
+        NotFound: the node has no address.
+    """
+    known = surroundings(objects, cluster)
+    hosts = [host for host in cluster.hosts if host.node == word]
+    if word not in known.nodes and not hosts:
+        rule = "give NAMESPACE/POD, an address, or the name of a node"
+        raise Invalid([Problem("", option, word, rule)]) from cause
+    expected = (addr for host in hosts for addr in host.addresses)
+    addresses = tuple(dict.fromkeys((*known.nodes.get(word, ()), *expected)))
+    if not addresses:
+        raise NotFound(f"node {word} has no address yet")
+    return Side(word, addresses, None, known.governor(word, addresses[0]))
 
 
 def _pod(objects: Objects, cluster: Cluster, word: str) -> Side:
@@ -266,7 +293,8 @@ def _port(owner: Side, protocol: int, word: str, option: str) -> int:
         if not 1 <= int(word) <= PORT_LAST:
             raise Invalid([Problem("", option, word, f"ports go from 1 to {PORT_LAST}")])
         return int(word)
-    named = owner.endpoint.ports if owner.endpoint else ()
+    named_by = owner.endpoint or owner.host
+    named = named_by.ports if named_by else ()
     own = {port.name: port.port for port in named if port.protocol == protocol}
     if word in own:
         return own[word]

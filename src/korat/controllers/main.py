@@ -1,4 +1,4 @@
-"""``korat controllers run``: puts the route controller together, keeps it until told to end."""
+"""``korat controllers run``: puts the controllers together, keeps them until told to end."""
 
 import signal
 import threading
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from korat.controllers.host import HostController, wants_auto_hosts
 from korat.controllers.loop import RouteController
 from korat.controllers.settings import RouteSettings, route_settings
 from korat.drivers.azure.client import connect
@@ -20,26 +21,34 @@ GRACE_S = 2.0
 
 
 def run(environ: Mapping[str, str]) -> None:
-    """Be the cluster's route controller until SIGTERM or SIGINT.
+    """Be the cluster's controllers until SIGTERM or SIGINT.
 
     Raises:
         Invalid: the environment or the cloud configuration is wrong.
         Unsupported: there is no driver for the datastore.
     """
     settings = route_settings(environ)
+    enabled = wants_auto_hosts(environ)
     store = open_store(environ)
     if settings.ready_file is not None:
         settings.ready_file.unlink(missing_ok=True)
-    controller = RouteController(store, cloud_network(settings), settings)
+    routes = RouteController(store, cloud_network(settings), settings)
+    hosts = HostController(store, enabled=enabled)
     ended = _Ended()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.event.set())
     # A daemon, because a request to Azure may hang for longer than SIGTERM may take.
-    thread = threading.Thread(target=ended.keep, args=(controller,), name="routes", daemon=True)
-    thread.start()
+    threads = [
+        threading.Thread(target=ended.keep, args=(each,), name=name, daemon=True)
+        for name, each in (("routes", routes), ("hosts", hosts))
+    ]
+    for thread in threads:
+        thread.start()
     ended.event.wait()
-    controller.stop()
-    thread.join(GRACE_S)
+    routes.stop()
+    hosts.stop()
+    for thread in threads:
+        thread.join(GRACE_S)
     if ended.error is not None:
         raise ended.error
 
@@ -50,13 +59,13 @@ def cloud_network(settings: RouteSettings) -> CloudNetwork:
 
 
 class _Ended:
-    """How the controller's thread ended, if it did; the event also stands for a signal."""
+    """How a controller's thread ended, if one did; the event also stands for a signal."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self.error: BaseException | None = None
 
-    def keep(self, controller: RouteController) -> None:
+    def keep(self, controller: RouteController | HostController) -> None:
         try:
             controller.run()
         except BaseException as error:  # noqa: BLE001  it is raised again in the main thread

@@ -8,7 +8,7 @@ from korat.core.model.key import Key
 from korat.core.policy.outcome import Direction, RuleRef
 from korat.core.render.nft.outcome import counter_name
 from korat.drivers.kernel.nft_counter import Count
-from policy_world import NODE, allow, deny, open_namespace, pod, policy, rule, staged, tier
+from policy_world import NODE, allow, deny, host, open_namespace, pod, policy, rule, staged, tier
 
 IN, OUT = Direction.INGRESS, Direction.EGRESS
 SHOP = Key("NetworkPolicy", "shop", "web")
@@ -104,3 +104,28 @@ def test_a_staged_policy_is_counted_under_its_own_kind_and_says_that_it_is_stage
 
 def test_nothing_is_counted_before_anything_is_enforced():
     assert Counting(lambda: None, dict).tallies() == []
+
+
+def test_what_hosts_policies_count_has_words_and_actions():
+    hosts = [
+        host("eth0", name="h", role="host"),
+        policy(
+            "u",
+            namespace="",
+            selector="role == 'host'",
+            do_not_track=True,
+            apply_on_forward=True,
+            ingress=[rule("Deny")],
+        ),
+    ]
+    enforced = intent({each.key: each for each in hosts}, NODE, {})
+    reading = dict.fromkeys(enforced.ruleset.counters, Count(1, 2))
+    found = {
+        (t.direction, t.kind, t.name, t.rule): t.action
+        for t in Counting(lambda: enforced, lambda: reading).tallies()
+    }
+    assert found["ingress", "GlobalNetworkPolicy", "u", "0"] == "Deny"
+    assert found["ingress", "", "", "failsafe 0"] == "Allow"
+    assert found["egress", "", "", "failsafe reply 8"] == "Allow"
+    assert found["ingress", "", "", "undecided"] == "Allow"
+    assert found["ingress", "", "", "no profile matched"] == "Deny"

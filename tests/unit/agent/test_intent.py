@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from korat.agent.intent import intent
+from korat.agent.intent import NodeState, intent
 from korat.core.model.config import (
     ClusterInformation,
     FelixConfiguration,
@@ -16,7 +16,7 @@ from korat.core.net.address import Addr
 from korat.core.render.nft.check import check
 from korat.core.render.nft.ruleset import Hook
 from korat.core.render.nft.simulate import Fate, Packet, Simulator
-from policy_world import NODE, allow, pod, policy, who
+from policy_world import NODE, allow, host, pod, policy, who
 
 
 def made(*resources, **environ):
@@ -105,3 +105,18 @@ def test_an_endpoint_on_an_interface_that_is_not_policed_is_told():
     (problem,) = intent_of(stray).problems
     assert (problem.field, problem.value) == ("spec.interfaceName", "eth7")
     assert "begins with none of cali" in problem.rule
+
+
+def test_a_pod_elsewhere_is_no_work_for_host_policy_that_does_not_ask_for_pods():
+    plain = policy("p", namespace="", ingress=[allow(who(nets=["10.0.0.0/8"]))])
+    asking = policy("p", namespace="", ingress=[allow(who(selector="app == 'x'"))])
+    for rules, same in ((plain, True), (asking, False)):
+        state = NodeState(NODE, {})
+        for each in (host("*"), rules):
+            state.set(each.key, each)
+        before = state.intent().ruleset.chains
+        away = pod("1", "10.0.0.1", node="there", app="x")
+        state.set(away.key, away)
+        after = state.intent().ruleset.chains
+        names = [name for name in before if name.startswith("host-")]
+        assert all(before[name] is after[name] for name in names) is same

@@ -50,6 +50,9 @@ class Kernel:
     def rejudge(self, policy, felix):
         self.judged.append((policy, felix, len(self.transactions)))
 
+    def interfaces(self):
+        return ()
+
 
 def endpoint(name: str, address: str, node: str = "vm1") -> WorkloadEndpoint:
     spec = WorkloadEndpointSpec(

@@ -81,6 +81,7 @@ def test_the_object_for_scripts(shop):
         "address": "10.0.0.2",
         "invented": False,
         "node": "vm1",
+        "hostEndpoint": None,
     }
     ingress = found["ingress"]
     assert {name: ingress[name] for name in ("action", "tier", "kind", "namespace", "policy")} == {
@@ -124,6 +125,7 @@ def test_a_pod_in_its_nodes_network_is_no_workload(shop):
     client.store.close()
     found = answer(shop, "shop/proxy", "shop/db", "--port", "pg")
     sender = {"name": "shop/proxy", "address": "192.0.2.4", "invented": False, "node": None}
+    sender["hostEndpoint"] = None
     assert found["from"] == sender
     assert (found["egress"]["reason"], found["verdict"]) == ("not a workload", "deny")
 
@@ -163,8 +165,8 @@ see it with: korat get networkpolicy only-cart -n shop -o yaml
         ("shop/wep", "shop/db", (), "there is no pod shop/wep; did you mean shop/web?"),
         ("zoo/lion", "shop/db", (), "there is no pod zoo/lion; "),
         ("shop/late", "shop/db", (), "pod shop/late has no address yet; "),
-        ("nobody", "shop/db", (), "--from 'nobody': give NAMESPACE/POD or an address"),
-        ("shop/web", "10.0.0.300", (), "--to '10.0.0.300': give NAMESPACE/POD or an address"),
+        ("nobody", "shop/db", (), "--from 'nobody': give NAMESPACE/POD, an address, "),
+        ("shop/web", "10.0.0.300", (), "--to '10.0.0.300': give NAMESPACE/POD, an address, "),
         ("shop/web", "fd00::1", ("--port", "1"), "'shop/web': has no address of the same IP "),
         ("shop/web", "shop/db", (), "--port is needed for TCP"),
         ("shop/web", "shop/db", ("--port", "0"), "--port '0': ports go from 1 to 65535"),

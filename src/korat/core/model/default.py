@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from korat.core.model import label, number
 from korat.core.model.config import IPPool
 from korat.core.model.endpoint import Node, WorkloadEndpoint
+from korat.core.model.host import HostEndpoint
 from korat.core.model.policy import (
     DEFAULT_TIER,
     EntityRule,
@@ -51,12 +52,21 @@ def apply(resource: Resource) -> Resource:
             return _profile(resource)
         case IPPool():
             return _pool(resource)
-        case WorkloadEndpoint():
-            return _endpoint(resource)
-        case Node():
-            return _node(resource)
+        case WorkloadEndpoint() | HostEndpoint() | Node():
+            return _owner(resource)
         case _:
             return _any_policy(resource)
+
+
+def _owner(owner: WorkloadEndpoint | HostEndpoint | Node) -> Resource:
+    """Whatever has addresses of its own."""
+    match owner:
+        case WorkloadEndpoint():
+            return _endpoint(owner)
+        case HostEndpoint():
+            return _host(owner)
+        case Node():
+            return _node(owner)
 
 
 def _any_policy(resource: Resource) -> Resource:
@@ -145,6 +155,11 @@ def _endpoint(endpoint: WorkloadEndpoint) -> WorkloadEndpoint:
         label.ORCHESTRATOR: endpoint.spec.orchestrator,
     }
     return replace(_with_labels(endpoint, labels), spec=replace(endpoint.spec, ports=ports))
+
+
+def _host(host: HostEndpoint) -> HostEndpoint:
+    ports = tuple(replace(p, protocol=canonical_protocol(p.protocol)) for p in host.spec.ports)
+    return replace(host, spec=replace(host.spec, ports=ports))
 
 
 def _node(node: Node) -> Node:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from korat.core.errors import Problem
 from korat.core.model.config import FelixConfiguration
+from korat.core.model.failsafe import INBOUND, OUTBOUND, Failsafe, entries_of, failsafes
 from korat.core.model.felix_field import BY_ENVIRONMENT, FIELDS, LOCAL_ONLY, Field, Form
 from korat.core.model.resource import Resource
 from korat.core.model.validate.config import field_faults
@@ -49,6 +50,8 @@ class FelixSettings:
     deny_log_rate_limit: str = "10/second"
     deny_log_rate_limit_burst: int = 20
     rejudge_connections: bool = True
+    failsafe_inbound_host_ports: tuple[Failsafe, ...] = INBOUND
+    failsafe_outbound_host_ports: tuple[Failsafe, ...] = OUTBOUND
 
 
 def settings(
@@ -144,11 +147,20 @@ def _typed(text: str, field: Field) -> object:
             typed = next((c for c in field.choices if c.lower() == lower), word)
         case Form.TEXT if lower == "none":
             typed = ""
+        case Form.LIST if field.name.startswith("failsafe"):
+            typed = _listed(word)
         case Form.PORTS if lower in {"", "none"}:
             typed = 0
         case _:
             pass
     return typed
+
+
+def _listed(word: str) -> object:
+    try:
+        return entries_of(word)
+    except ValueError:
+        return word
 
 
 def _words(value: object) -> tuple[str, ...]:
@@ -206,6 +218,8 @@ _HONOURED: dict[str, tuple[str, _Converter]] = {
     "logActionRateLimit": ("log_action_rate_limit", _same),
     "logActionRateLimitBurst": ("log_action_rate_limit_burst", _same),
     "ipv6Support": ("ipv6_support", _same),
+    "failsafeInboundHostPorts": ("failsafe_inbound_host_ports", failsafes),
+    "failsafeOutboundHostPorts": ("failsafe_outbound_host_ports", failsafes),
     "nftablesFilterDenyAction": ("nftables_filter_deny_action", _capital),
     "prometheusMetricsEnabled": ("prometheus_metrics_enabled", _same),
     "prometheusMetricsHost": ("prometheus_metrics_host", _same),

@@ -11,6 +11,7 @@ from typing import TypeVar
 from korat.core.model.cluster_policy import ClusterNetworkPolicy
 from korat.core.model.config import ClusterInformation, FelixConfiguration, IPPool
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, Node, WorkloadEndpoint
+from korat.core.model.host import HostEndpoint
 from korat.core.model.kubernetes_policy import LabelSelector
 from korat.core.model.pod import Pod
 from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
@@ -162,6 +163,13 @@ _ENDPOINT_WIDE = (
         lambda w: ",".join(f"{{{n.internal_ip} {n.external_ip}}}" for n in w.spec.ip_nats),
     ),
 )
+_HOST = (_NAME, _column("NODE", HostEndpoint, lambda h: h.spec.node))
+_HOST_WIDE = (
+    *_HOST,
+    _column("INTERFACE", HostEndpoint, lambda h: h.spec.interface_name),
+    _column("IPS", HostEndpoint, lambda h: ",".join(h.spec.expected_ips)),
+    _column("PROFILES", HostEndpoint, lambda h: ",".join(h.spec.profiles)),
+)
 _NODE_WIDE = (
     _NAME,
     _column("ASN", Node, lambda n: n.spec.bgp and n.spec.bgp.as_number),
@@ -288,6 +296,7 @@ _ALL = (
         (_NAME, _column("NETS", GlobalNetworkSet, lambda s: _nets(s.spec.nets))),
     ),
     _kind(WorkloadEndpoint, "workloadendpoints", "wep weps", _ENDPOINT, _ENDPOINT_WIDE),
+    _kind(HostEndpoint, "hostendpoints", "hep heps", _HOST, _HOST_WIDE),
     _kind(Node, "nodes", "no nos", (_NAME,), _NODE_WIDE),
     _kind(IPPool, "ippools", "ipp ipps pool pools", _POOL, _POOL_WIDE),
     _kind(

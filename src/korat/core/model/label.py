@@ -15,6 +15,10 @@ TIER = "projectcalico.org/tier"
 #: The name of a namespace or service account, among the labels it hands down.
 NAME = "projectcalico.org/name"
 
+#: Who made an object that no user wrote, and the name that Calico's controllers sign with.
+CREATED_BY = "projectcalico.org/created-by"
+KUBE_CONTROLLERS = "calico-kube-controllers"
+
 #: What stands before a namespace's labels on its endpoints.
 NAMESPACE_PREFIX = "pcns."
 #: What stands before a service account's labels on its endpoints.

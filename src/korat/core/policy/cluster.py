@@ -8,22 +8,25 @@ Source: felix/calc/policy_sorter.go and policy_resolver.go (order, tiers that no
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 from korat.core.errors import Problem
 from korat.core.model.builtin import DEFAULT_ALLOW
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
+from korat.core.model.host import HostEndpoint
 from korat.core.model.policy import Profile as ProfileResource
 from korat.core.model.policy import Tier as TierResource
 from korat.core.model.resource import Resource
 from korat.core.model.service import EndpointSlice
 from korat.core.net.address import Addr
 from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Slice, Tier
+from korat.core.policy.outcome import PolicySet
 from korat.core.policy.read import (
     endpoint_of,
-    governs_workloads,
+    host_of,
     inherited,
     own_labels,
     policy_of,
@@ -42,7 +45,9 @@ T = TypeVar("T")
 class Cluster:
     """A snapshot: ``endpoints`` sorted by key, ``tiers`` and their policies in order.
 
-    ``services`` has the slices of those that have any, sorted by key.
+    ``services`` has the slices of those that have any, sorted by key. ``hosts`` are host endpoints,
+    sorted by name. ``tiers`` have the policies that workloads may have, ``host_tiers`` all of them;
+    without a host endpoint there are none of the latter.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -51,6 +56,8 @@ class Cluster:
     profiles: Mapping[str, Profile]
     services: Mapping[ServiceName, tuple[Slice, ...]]
     problems: tuple[Problem, ...]
+    hosts: tuple[Endpoint, ...] = ()
+    host_tiers: tuple[Tier, ...] = ()
 
     @classmethod
     def build(cls, resources: Iterable[Resource]) -> "Cluster":
@@ -66,15 +73,24 @@ class Cluster:
             return endpoint_of(resource, labels)
 
         workloads = _read(_of(WorkloadEndpoint, every), read, problems)
+        hosts = _read(_of(HostEndpoint, every), lambda r: host_of(r, lent), problems)
         policies = _policies(every, problems)
+        tiers = _of(TierResource, every)
         return cls(
             endpoints=tuple(workloads),
             sets=tuple(_read(_sets(every), lambda r: set_of(r, lent), problems)),
-            tiers=tiers_of(_of(TierResource, every), policies),
+            tiers=tiers_of(tiers, of_workloads(policies)),
             profiles={profile.name: profile for profile in profiles},
             services=by_service(_read(_of(EndpointSlice, every), slice_of, problems)),
             problems=tuple(problems),
+            hosts=tuple(hosts),
+            host_tiers=tiers_of(tiers, policies) if hosts else (),
         )
+
+    @property
+    def owners(self) -> Iterator[Endpoint]:
+        """Everything that has addresses and labels of its own: workloads, then hosts."""
+        return chain(self.endpoints, self.hosts)
 
     def endpoint_at(self, addr: Addr) -> Endpoint | None:
         """The workload that has an address; of several, the first by key."""
@@ -90,13 +106,18 @@ def _policies(resources: Iterable[Resource], problems: list[Problem]) -> list[Po
 
     def read(resource: Resource) -> Policy | None:
         written = written_policy(resource)
-        if written is None or not governs_workloads(written.policy):
+        if written is None:
             return None
         policy = policy_of(written)
         problems.extend(written.problems)
         return policy
 
     return [policy for policy in _read(resources, read, problems) if policy is not None]
+
+
+def of_workloads(policies: Iterable[Policy]) -> Iterator[Policy]:
+    """Those that workloads may have; untracked and pre-DNAT policy is for hosts."""
+    return (policy for policy in policies if PolicySet.NORMAL in policy.sets)
 
 
 def _sets(resources: Sequence[Resource]) -> list[NetworkSet | GlobalNetworkSet]:

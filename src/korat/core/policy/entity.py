@@ -11,7 +11,7 @@ from typing import NamedTuple
 from korat.core.model.key import Key
 from korat.core.model.policy import Rule
 from korat.core.net.address import Addr, Family, Prefix
-from korat.core.policy.outcome import Direction
+from korat.core.policy.outcome import Direction, PolicySet
 from korat.core.policy.rule import NormalRule
 from korat.core.policy.scope import Scope, ServiceName
 from korat.core.selector import Selector
@@ -27,7 +27,11 @@ class NamedPort(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A workload's interface; ``labels`` are its own and, behind them, those of its profiles."""
+    """A workload's or a host's interface.
+
+    ``labels`` are its own and, behind them, those of its profiles. A host's ``interface`` may be
+    empty or ``*``, and its ``addresses`` are those that it is expected to have.
+    """
 
     key: Key
     node: str
@@ -89,7 +93,10 @@ Rules = tuple[PolicyRule, ...]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy with its effective selector; a ``staged`` one is counted and decides nothing."""
+    """A policy with its effective selector; a ``staged`` one is counted and decides nothing.
+
+    ``sets`` are those of a host endpoint's policies that it belongs to.
+    """
 
     key: Key
     tier: str
@@ -99,6 +106,7 @@ class Policy:
     ingress: Rules
     egress: Rules
     staged: bool = False
+    sets: frozenset[PolicySet] = frozenset({PolicySet.NORMAL})
 
     def rules(self, direction: Direction) -> Rules:
         """Its rules for one direction."""

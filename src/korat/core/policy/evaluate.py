@@ -45,12 +45,14 @@ class PolicyTrace:
 class StageTrace:
     """A tier that was asked, or the profiles when ``tier`` is empty; ``ended`` says how it went.
 
-    ``ended`` is None when the packet went on to the next stage.
+    ``ended`` is None when the packet went on to the next stage. ``which`` names the set of a host
+    endpoint's policies where it is not the normal one.
     """
 
     tier: str
     policies: tuple[PolicyTrace, ...]
     ended: Outcome | None
+    which: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def verdict(cluster: Cluster, packet: Packet) -> Verdict:
 
 def judge(cluster: Cluster, endpoint: Endpoint, direction: Direction, packet: Packet) -> Judgement:
     """Judge a packet by one direction of one workload's policy."""
-    walk = _Walk(direction, Scene.of(cluster, packet))
+    walk = Walk(direction, Scene.of(cluster, packet))
     for tier in cluster.tiers:
         policies = [policy for policy in tier.policies if policy.applies(endpoint, direction)]
         outcome = walk.ask_tier(tier, policies) if policies else None
@@ -98,10 +100,15 @@ def judge(cluster: Cluster, endpoint: Endpoint, direction: Direction, packet: Pa
     return Judgement(endpoint.key, outcome, tuple(walk.stages))
 
 
-class _Walk:
-    """One packet on its way through the stages, with the trail it leaves."""
+class Walk:
+    """One packet on its way through the stages, with the trail it leaves.
 
-    def __init__(self, direction: Direction, scene: Scene) -> None:
+    Where it is ``open_ended``, tiers have no default, and leave the packet to who is asked later.
+    """
+
+    def __init__(self, direction: Direction, scene: Scene, *, open_ended: bool = False) -> None:
+        """Nothing was asked yet."""
+        self.open_ended = open_ended
         self.direction = direction
         self.scene = scene
         self.logs: list[RuleRef] = []
@@ -159,6 +166,10 @@ class _Walk:
         self.stages.append(StageTrace("", tuple(traces), outcome))
         return outcome
 
+    def leave_open(self) -> Outcome:
+        """The outcome of a set of policies that hinders nothing unless one of them denies."""
+        return self._end(Action.ALLOW, RuleRef.undecided(self.direction))
+
     def _ask(
         self,
         key: Key,
@@ -194,6 +205,8 @@ class _Walk:
                 return None
 
     def _default(self, tier: Tier) -> Outcome | None:
+        if self.open_ended:
+            return None
         ref = RuleRef.tier_default(self.direction, tier.name)
         if tier.denies:
             return self._deny(ref)

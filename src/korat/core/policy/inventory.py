@@ -14,6 +14,7 @@ from typing import Protocol
 from korat.core.errors import Problem
 from korat.core.model.builtin import DEFAULT_ALLOW
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
+from korat.core.model.host import HostEndpoint
 from korat.core.model.key import Key
 from korat.core.model.kind import KINDS
 from korat.core.model.policy import Profile as ProfileResource
@@ -21,11 +22,12 @@ from korat.core.model.policy import Tier as TierResource
 from korat.core.model.resource import Resource
 from korat.core.model.service import EndpointSlice
 from korat.core.pmap import PMap
-from korat.core.policy.cluster import Cluster, by_service, tiers_of
+from korat.core.policy.cluster import Cluster, by_service, of_workloads, tiers_of
 from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Slice
+from korat.core.policy.outcome import PolicySet
 from korat.core.policy.read import (
     endpoint_of,
-    governs_workloads,
+    host_of,
     inherited,
     own_labels,
     policy_of,
@@ -87,6 +89,7 @@ class Inventory:
         self._lot_of: dict[Key, _Lot] = {}
         self._own: dict[Key, Labels] = {}
         self._endpoints: dict[Key, Endpoint] = {}
+        self._hosts: dict[Key, Endpoint] = {}
         self._sets: dict[Key, AddressSet] = {}
         self._slices: dict[Key, Slice] = {}
         self._policies: PMap[Key, Policy] = PMap()
@@ -97,6 +100,7 @@ class Inventory:
         self._problems: dict[Key, tuple[Problem, ...]] = {}
         self._setters: dict[str, Callable[[Key, Resource | None], None]] = {
             "WorkloadEndpoint": self._set_endpoint,
+            "HostEndpoint": self._set_host,
             "NetworkSet": self._set_group,
             "GlobalNetworkSet": self._set_group,
             "EndpointSlice": self._set_slice,
@@ -115,6 +119,10 @@ class Inventory:
     def workloads(self) -> int:
         """How many workload endpoints there are."""
         return len(self._endpoints)
+
+    def governs(self, node: str) -> bool:
+        """Whether a node has any host endpoint."""
+        return any(host.node == node for host in self._hosts.values())
 
     def set(self, key: Key, resource: Resource | None) -> bool:
         """An object came, changed, or (None) went; False when policy has no use for its kind."""
@@ -139,10 +147,27 @@ class Inventory:
         return Cluster(
             endpoints=tuple(self._endpoints[key] for key in sorted(self._endpoints)),
             sets=tuple(self._sets[key] for key in sorted(self._sets)),
-            tiers=tiers_of(self._tiers.values(), self._policies.values()),
+            tiers=tiers_of(self._tiers.values(), of_workloads(self._policies.values())),
             profiles=dict(self._profiles),
             services=by_service(self._slices[key] for key in sorted(self._slices)),
             problems=self.problems,
+            hosts=tuple(self._hosts[key] for key in sorted(self._hosts)),
+            host_tiers=tiers_of(self._tiers.values(), self._policies.values())
+            if self._hosts
+            else (),
+        )
+
+    def for_hosts(self) -> Cluster:
+        """What host endpoints' policies ask for, in which the order of owners does not matter."""
+        return Cluster(
+            endpoints=tuple(self._endpoints.values()),
+            sets=tuple(self._sets.values()),
+            tiers=(),
+            profiles=self._profiles,
+            services=by_service(self._slices.values()),
+            problems=(),
+            hosts=tuple(self._hosts[key] for key in sorted(self._hosts)),
+            host_tiers=tiers_of(self._tiers.values(), self._policies.values()),
         )
 
     def _set_endpoint(self, key: Key, resource: Resource | None) -> None:
@@ -176,6 +201,18 @@ class Inventory:
             lot.labels = inherited(own, profiles, self._lent)
         return lot
 
+    def _set_host(self, key: Key, resource: Resource | None) -> None:
+        found = host_of(resource, self._lent) if isinstance(resource, HostEndpoint) else None
+        before = self._hosts.pop(key, None)
+        if before is not None:
+            del self._own[key]
+            self._repay(key, before.profiles)
+        if found is not None and isinstance(resource, HostEndpoint):
+            self._hosts[key] = found
+            self._own[key] = resource.metadata.labels
+            self._borrow(key, found.profiles)
+        self._listener.set_endpoint(key, found and owner_of(found))
+
     def _set_group(self, key: Key, resource: Resource | None) -> None:
         found: AddressSet | None = None
         if isinstance(resource, NetworkSet | GlobalNetworkSet):
@@ -199,12 +236,13 @@ class Inventory:
     def _set_policy(self, key: Key, resource: Resource | None) -> None:
         written = written_policy(resource) if resource is not None else None
         found = None
-        if written is not None and governs_workloads(written.policy):
+        if written is not None:
             found = policy_of(written)
         if written is not None and written.problems:
             self._problems[key] = written.problems
         self._policies = self._policies.changed({key: found})
-        self._listener.set_policy(key, found)
+        of_workloads = found is not None and PolicySet.NORMAL in found.sets
+        self._listener.set_policy(key, found if of_workloads else None)
 
     def _set_tier(self, key: Key, resource: Resource | None) -> None:
         if isinstance(resource, TierResource):
@@ -246,6 +284,11 @@ class Inventory:
                 endpoint = replace(self._endpoints[key], labels=lot_of.labels)
                 self._endpoints[key] = endpoint
                 self._listener.set_endpoint(key, endpoint)
+            elif key in self._hosts:
+                host = self._hosts[key]
+                labels_now = inherited(self._own[key], host.profiles, self._lent)
+                host = self._hosts[key] = replace(host, labels=labels_now)
+                self._listener.set_endpoint(key, owner_of(host))
             else:
                 now = inherited(self._own[key], self._parents[key], self._lent)
                 group = self._sets[key] = replace(self._sets[key], labels=now)
@@ -260,6 +303,11 @@ class Inventory:
             self._borrowers[name].discard(key)
             if not self._borrowers[name]:
                 del self._borrowers[name]
+
+
+def owner_of(host: Endpoint) -> Endpoint:
+    """A host endpoint as rules of workloads see it: addresses with labels, and no workload."""
+    return replace(host, node="", interface="")
 
 
 def _left_out(key: Key, error: ValueError) -> Problem:
@@ -282,8 +330,9 @@ class Surroundings:
         return Cluster(
             endpoints=tuple(sorted(self.local, key=lambda each: each.key)),
             sets=(),
-            tiers=tiers_of(self.stored_tiers, self.policies.values()),
+            tiers=tiers_of(self.stored_tiers, of_workloads(self.policies.values())),
             profiles=self.profiles,
             services={},
             problems=(),
+            host_tiers=tiers_of(self.stored_tiers, self.policies.values()),
         )

@@ -51,7 +51,7 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """Who is behind one address of a packet: the workloads and the sets that have it.
+    """Who is behind one address of a packet: the workloads, hosts and sets that have it.
 
     ``services`` are those with this address among their endpoints, ``serving`` those of them that
     are served there by the packet's protocol and port.
@@ -89,7 +89,7 @@ class Scene:
 
 
 def _party(cluster: Cluster, role: str, addr: Addr, protocol: int, port: int) -> Party:
-    endpoints = tuple(e for e in cluster.endpoints if addr in e.addresses)
+    endpoints = tuple(e for e in cluster.owners if addr in e.addresses)
     sets = (s for s in cluster.sets if any(addr in net for net in s.nets))
     labels = (*(e.labels for e in endpoints), *(s.labels for s in sets))
     behind = [s for slices in cluster.services.values() for s in slices if addr in s.addresses]

@@ -5,9 +5,9 @@ These are the values that the evaluator, the plain sequence, the verdict tables,
 Source: felix/rules/endpoints.go (the order in which a workload endpoint's policy is asked).
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import assert_never
 
 from typing_extensions import override
 
@@ -19,6 +19,15 @@ class Direction(Enum):
 
     INGRESS = "ingress"
     EGRESS = "egress"
+
+
+class PolicySet(Enum):
+    """Which of the four sets of a host endpoint's policies; a workload has the normal one only."""
+
+    UNTRACKED = "untracked"
+    PRE_DNAT = "pre-DNAT"
+    NORMAL = "normal"
+    FORWARD = "forward"
 
 
 class Action(Enum):
@@ -37,6 +46,10 @@ class Reason(Enum):
     PROFILE_RULE = "profile rule"
     PROFILE_MISSING = "profile missing"
     NO_PROFILE_MATCHED = "no profile matched"
+    FAILSAFE = "failsafe"
+    FAILSAFE_REPLY = "failsafe reply"
+    UNDECIDED = "undecided"
+    TO_HOST = "DefaultEndpointToHostAction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,27 @@ class RuleRef:
         """Neither a tier nor a profile decided."""
         return cls(direction, "", None, None, Reason.NO_PROFILE_MATCHED)
 
+    @classmethod
+    def failsafe(cls, direction: Direction, index: int, *, reply: bool = False) -> "RuleRef":
+        """Entry ``index`` of the node's failsafe ports, or a reply to what another list let by."""
+        reason = Reason.FAILSAFE_REPLY if reply else Reason.FAILSAFE
+        return cls(direction, "", None, index, reason)
+
+    @classmethod
+    def undecided(cls, direction: Direction) -> "RuleRef":
+        """A host endpoint's policies left it open, in a set that hinders nothing by itself."""
+        return cls(direction, "", None, None, Reason.UNDECIDED)
+
+    @classmethod
+    def to_host(cls) -> "RuleRef":
+        """The setting that says what becomes of a workload's traffic to its node."""
+        return cls(Direction.INGRESS, "", None, None, Reason.TO_HOST)
+
+    @property
+    def decides(self) -> bool:
+        """Whether policy said it, and not merely let it go on to where others are asked."""
+        return self.reason not in (Reason.FAILSAFE, Reason.FAILSAFE_REPLY, Reason.UNDECIDED)
+
     @property
     def text(self) -> str:
         """One short stable line, unique per reference.
@@ -95,25 +129,23 @@ class RuleRef:
         return f"{self.direction.value} {self._place()}"
 
     def _place(self) -> str:
-        match self.reason:
-            case Reason.RULE:
-                return f"{self.tier} {self.policy} rule {self.index}"
-            case Reason.TIER_DEFAULT:
-                return f"{self.tier} tier default"
-            case Reason.STAGED_DEFAULT:
-                return f"{self.tier} {self.policy} tier default"
-            case Reason.PROFILE_RULE:
-                return f"{self.policy} rule {self.index}"
-            case Reason.PROFILE_MISSING:
-                return f"{self.policy} missing"
-            case Reason.NO_PROFILE_MATCHED:
-                return "no profile matched"
-            case _:
-                assert_never(self.reason)
+        words = _WORDS.get(self.reason)
+        return words(self) if words else self.reason.value
 
     @override
     def __str__(self) -> str:
         return self.text
+
+
+_WORDS: Mapping[Reason, Callable[[RuleRef], str]] = {
+    Reason.RULE: lambda ref: f"{ref.tier} {ref.policy} rule {ref.index}",
+    Reason.TIER_DEFAULT: lambda ref: f"{ref.tier} tier default",
+    Reason.STAGED_DEFAULT: lambda ref: f"{ref.tier} {ref.policy} tier default",
+    Reason.PROFILE_RULE: lambda ref: f"{ref.policy} rule {ref.index}",
+    Reason.PROFILE_MISSING: lambda ref: f"{ref.policy} missing",
+    Reason.FAILSAFE: lambda ref: f"failsafe {ref.index}",
+    Reason.FAILSAFE_REPLY: lambda ref: f"failsafe reply {ref.index}",
+}
 
 
 def profile_key(name: str) -> Key:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, WorkloadEndpoint
+from korat.core.model.host import HostEndpoint
 from korat.core.model.kubernetes.profile import namespace_profile_name
 from korat.core.model.label import (
     NAMESPACE,
@@ -20,9 +21,8 @@ from korat.core.model.label import (
 )
 from korat.core.model.policy import (
     DEFAULT_TIER,
-    GlobalNetworkPolicy,
     GlobalPolicySpec,
-    NetworkPolicy,
+    PolicySpec,
     Rule,
 )
 from korat.core.model.policy import Profile as ProfileResource
@@ -39,7 +39,7 @@ from korat.core.policy.entity import (
     Slice,
     SlicePort,
 )
-from korat.core.policy.outcome import Direction
+from korat.core.policy.outcome import Direction, PolicySet
 from korat.core.policy.rule import normal_rule
 from korat.core.policy.scope import ServiceName, entity_scope, policy_selector
 from korat.core.policy.written import Written
@@ -83,6 +83,21 @@ def own_labels(resource: WorkloadEndpoint) -> Mapping[str, str]:
     }
     own.update({key: value for key, value in derived.items() if value})
     return own
+
+
+def host_of(resource: HostEndpoint, lent: ProfileLabels) -> Endpoint:
+    """A host endpoint; it is in no namespace and has the labels it was given and its profiles'."""
+    spec = resource.spec
+    return Endpoint(
+        key=resource.key,
+        node=spec.node,
+        interface=spec.interface_name,
+        addresses=tuple(sorted({Addr.parse(text) for text in spec.expected_ips})),
+        labels=inherited(resource.metadata.labels, spec.profiles, lent),
+        ports=tuple(NamedPort(p.name, protocol_number(p.protocol), p.port) for p in spec.ports),
+        profiles=spec.profiles,
+        spoof_allowed=(),
+    )
 
 
 def set_of(resource: NetworkSet | GlobalNetworkSet, lent: ProfileLabels) -> AddressSet:
@@ -138,13 +153,20 @@ def policy_of(written: Written) -> Policy:
         ingress=_rules(spec.ingress, namespace),
         egress=_rules(spec.egress, namespace),
         staged=written.staged,
+        sets=_sets(spec),
     )
 
 
-def governs_workloads(resource: NetworkPolicy | GlobalNetworkPolicy) -> bool:
-    """Whether workloads are among those it governs; untracked and pre-DNAT policy is for hosts."""
-    spec = resource.spec
-    return not (isinstance(spec, GlobalPolicySpec) and (spec.do_not_track or spec.pre_dnat))
+def _sets(spec: PolicySpec) -> frozenset[PolicySet]:
+    """Untracked and pre-DNAT policies are for hosts and belong to their own set alone."""
+    if not isinstance(spec, GlobalPolicySpec):
+        return frozenset({PolicySet.NORMAL})
+    if spec.do_not_track:
+        return frozenset({PolicySet.UNTRACKED})
+    if spec.pre_dnat:
+        return frozenset({PolicySet.PRE_DNAT})
+    forward = {PolicySet.FORWARD} if spec.apply_on_forward else set()
+    return frozenset({PolicySet.NORMAL, *forward})
 
 
 def profile_of(resource: ProfileResource) -> Profile:

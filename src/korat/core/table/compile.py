@@ -20,6 +20,7 @@ from korat.core.net.address import Family, Prefix
 from korat.core.pmap import PMap
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Slice
+from korat.core.policy.inventory import owner_of
 from korat.core.policy.outcome import Direction
 from korat.core.table.atom import Atoms
 from korat.core.table.book import AddressBook
@@ -51,7 +52,7 @@ def compile_node(cluster: Cluster, node: str) -> NodePolicy:
     compiler = NodeCompiler(node)
     for name, profile in cluster.profiles.items():
         compiler.set_profile(name, profile)
-    for endpoint in cluster.endpoints:
+    for endpoint in (*cluster.endpoints, *map(owner_of, cluster.hosts)):
         compiler.set_endpoint(endpoint.key, endpoint)
     for group in cluster.sets:
         compiler.set_address_set(group.key, group)

@@ -151,7 +151,7 @@ def addresses(cluster: Cluster, selector: Selector, family: Family) -> IntervalS
     """The addresses of all endpoints and network sets that match."""
     prefixes = [
         Prefix.of(addr)
-        for endpoint in cluster.endpoints
+        for endpoint in cluster.owners
         if selector.matches(endpoint.labels)
         for addr in endpoint.addresses_of(family)
     ]
@@ -165,7 +165,7 @@ def owned_ports(cluster: Cluster, predicate: OwnsPort) -> frozenset[tuple[Addr, 
     """Address, protocol and port of every endpoint that the predicate speaks of."""
     return frozenset(
         (addr, named.protocol, named.port)
-        for endpoint in cluster.endpoints
+        for endpoint in cluster.owners
         if predicate.selector is None or predicate.selector.matches(endpoint.labels)
         for named in endpoint.ports
         if named.name == predicate.name

@@ -136,8 +136,15 @@ def _stages(
 ) -> Iterator[Stage]:
     for at, places in groupby(governors.policies, key=itemgetter(0)):
         tier = cluster.tiers[at]
-        yield _tier_stage(tier, [tier.policies[place] for _, place in places], direction, family)
-    for name in governors.profiles:
+        yield tier_stage(tier, [tier.policies[place] for _, place in places], direction, family)
+    yield from profile_stages(cluster, governors.profiles, direction, family)
+
+
+def profile_stages(
+    cluster: Cluster, names: Iterable[str], direction: Direction, family: Family
+) -> Iterator[Stage]:
+    """The stages of some profiles, the last of which denies."""
+    for name in names:
         profile = cluster.profiles.get(name)
         if profile is None:
             yield Stage((), RuleRef.profile_missing(direction, name))
@@ -146,7 +153,7 @@ def _stages(
     yield Stage((), RuleRef.no_profile_matched(direction))
 
 
-def _tier_stage(
+def tier_stage(
     tier: Tier, policies: Iterable[Policy], direction: Direction, family: Family
 ) -> Stage:
     """The stage of a tier; without a policy that is enforced it denies nothing."""

@@ -41,11 +41,20 @@ def interface_addresses() -> tuple[InterfaceAddress, ...]:
 
 def own_addresses() -> frozenset[Addr]:
     """Every address of this machine, whatever its scope and however its interface is."""
+    return frozenset(addr for addresses in all_addresses().values() for addr in addresses)
+
+
+def all_addresses() -> dict[str, frozenset[Addr]]:
+    """Every interface, up or not, with all its addresses."""
     with IPRoute() as ip:
-        found = (
-            entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS") for entry in ip.get_addr()
-        )
-        return frozenset(map(Addr.parse, found))
+        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in ip.get_links()}
+        found: dict[str, set[Addr]] = {name: set() for name in names.values()}
+        for entry in ip.get_addr():
+            # Of a point-to-point link IFA_ADDRESS is the other end's.
+            own = entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS")
+            if entry["index"] in names:
+                found[names[entry["index"]]].add(Addr.parse(own))
+    return {name: frozenset(addresses) for name, addresses in found.items()}
 
 
 def of_family(

@@ -23,9 +23,10 @@ from korat.drivers.kernel.nfnetlink import (
 )
 
 _NETLINK_ROUTE = 0
-_RTNLGRP_LINK, _NFNLGRP_NFTABLES = 1, 7
+_RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR, _NFNLGRP_NFTABLES = 1, 5, 9, 7
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
-_RTM_NEWLINK = 16
+_RTM_NEWLINK, _RTM_NEWADDR, _RTM_DELADDR = 16, 20, 21
+_TOLD = frozenset({_RTM_NEWLINK, _RTM_NEWADDR, _RTM_DELADDR})
 _NFNL_SUBSYS_NFTABLES = 10
 _NFT_MSG_NEWGEN = 15
 _NFTA_TABLE, _NFTA_GEN_PROC_PID = 1, 2
@@ -36,7 +37,10 @@ _OVERRUN_PAUSE_S = 60.0
 
 
 class Monitor:
-    """Calls ``on_link`` when an interface comes or changes, ``on_table`` when ours was changed."""
+    """Calls ``on_link`` when an interface comes or it or an address of it changes.
+
+    ``on_table`` is called when our table was changed.
+    """
 
     def __init__(
         self, table: str, on_link: Callable[[], None], on_table: Callable[[], None]
@@ -47,7 +51,9 @@ class Monitor:
         self._on_table = on_table
         self._touched = False
         self._quiet_until_s = 0.0
-        self._links = _subscribe(_NETLINK_ROUTE, _RTNLGRP_LINK)
+        self._links = _subscribe(
+            _NETLINK_ROUTE, _RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR
+        )
         self._tables = _subscribe(NETLINK_NETFILTER, _NFNLGRP_NFTABLES)
         self._bell, self._ring = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="kernel-monitor", daemon=True)
@@ -73,7 +79,7 @@ class Monitor:
 
     def _hear_links(self) -> None:
         data = received(self._links)
-        if data is None or any(each.kind == _RTM_NEWLINK for each in messages(data)):
+        if data is None or any(each.kind in _TOLD for each in messages(data)):
             self._on_link()
 
     def _hear_tables(self) -> None:
@@ -106,7 +112,8 @@ def _is_ours(writer: int) -> bool:
     return Path(f"/proc/self/task/{writer}").exists()
 
 
-def _subscribe(protocol: int, group: int) -> socket.socket:
+def _subscribe(protocol: int, *groups: int) -> socket.socket:
     sock = open_socket(_QUEUE_BYTES, protocol)
-    sock.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+    for group in groups:
+        sock.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
     return sock

@@ -1,14 +1,16 @@
 """How a node's settings are merged, and what is said of the rest."""
 
-from dataclasses import asdict
+from dataclasses import replace
 
 import pytest
 
 from korat.core.model.config import FelixConfiguration
+from korat.core.model.failsafe import Failsafe
 from korat.core.model.felix import FelixSettings, settings
 from korat.core.model.felix_field import FIELDS
 from korat.core.model.resource import Metadata
-from korat.core.net.address import Addr
+from korat.core.net.address import Addr, Prefix
+from korat.core.net.port import PortRange
 
 
 def config(name, created=None, **spec):
@@ -88,14 +90,27 @@ def test_the_oldest_selector_wins_and_the_others_are_named():
         ("FELIX_LOGACTIONRATELIMIT", "5/minute", "log_action_rate_limit", "5/minute"),
         ("FELIX_LOGACTIONRATELIMITBURST", "9", "log_action_rate_limit_burst", 9),
         ("FELIX_IPV6SUPPORT", "false", "ipv6_support", False),
+        ("FELIX_FAILSAFEINBOUNDHOSTPORTS", "none", "failsafe_inbound_host_ports", ()),
+        ("FELIX_FAILSAFEOUTBOUNDHOSTPORTS", "", "failsafe_outbound_host_ports", ()),
+        (
+            "FELIX_FAILSAFEINBOUNDHOSTPORTS",
+            "tcp:22, udp:68,443,tcp:10.0.0.0/8:443,TCP:[fd00::/8]:80",
+            "failsafe_inbound_host_ports",
+            (
+                Failsafe(6, PortRange(22, 22)),
+                Failsafe(17, PortRange(68, 68)),
+                Failsafe(6, PortRange(443, 443)),
+                Failsafe(6, PortRange(443, 443), Prefix.parse("10.0.0.0/8")),
+                Failsafe(6, PortRange(80, 80), Prefix.parse("fd00::/8")),
+            ),
+        ),
         ("FELIX_NFTABLESFILTERDENYACTION", "reject", "nftables_filter_deny_action", "Reject"),
     ],
 )
 def test_a_variable(variable, text, field, value):
     own, problems = merged(**{variable: text})
     assert problems == []
-    assert asdict(own)[field] == (asdict(FelixSettings()) | {field: value})[field]
-    assert getattr(own, field) == value
+    assert own == replace(FelixSettings(), **{field: value})
 
 
 @pytest.mark.parametrize(
@@ -106,6 +121,8 @@ def test_a_variable(variable, text, field, value):
         ("FELIX_DEFAULTENDPOINTTOHOSTACTION", "Explode"),
         ("FELIX_NATOUTGOINGADDRESS", "10.0.0.0/8"),
         ("FELIX_NATPORTRANGE", "9:1"),
+        ("FELIX_FAILSAFEINBOUNDHOSTPORTS", "tcp:ssh"),
+        ("FELIX_FAILSAFEINBOUNDHOSTPORTS", "tcp:1:2:3"),
         ("FELIX_LOGPREFIX", "bad\nprefix"),
         ("FELIX_INTERFACEPREFIX", "cali*"),
         ("FELIX_INTERFACEPREFIX", 'x" accept'),
@@ -132,6 +149,21 @@ def test_what_is_not_used_is_said():
         ("environment", "FELIX_TYPO"),
         ("environment FELIX_VXLANMTU", "vxlanMTU"),
     ]
+
+
+def test_failsafes_of_the_store():
+    own, problems = merged(
+        config(
+            "default",
+            failsafeInboundHostPorts=[{"protocol": "tcp", "port": 22, "net": "10.0.0.0/8"}],
+            failsafeOutboundHostPorts=[],
+        )
+    )
+    assert problems == []
+    assert own.failsafe_inbound_host_ports == (
+        Failsafe(6, PortRange(22, 22), Prefix.parse("10.0.0.0/8")),
+    )
+    assert own.failsafe_outbound_host_ports == ()
 
 
 def test_a_broken_node_selector_is_said():

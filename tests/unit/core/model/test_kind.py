@@ -6,6 +6,7 @@ from korat.core.model.cluster_policy import ClusterNetworkPolicy, ClusterPolicyS
 from korat.core.model.config import IPPool, IPPoolSpec
 from korat.core.model.endpoint import NetworkSet, NetworkSetSpec, Node, WorkloadEndpoint
 from korat.core.model.endpoint import WorkloadEndpointSpec as EndpointSpec
+from korat.core.model.host import HostEndpoint, HostEndpointSpec
 from korat.core.model.kind import KINDS, kind_of
 from korat.core.model.kubernetes_policy import LabelSelector, Requirement
 from korat.core.model.pod import Container, ContainerPort, Pod, PodSpec
@@ -33,6 +34,8 @@ from korat.core.model.staged import (
         ("networksets", "NetworkSet"),
         ("gnetsets", "GlobalNetworkSet"),
         ("weps", "WorkloadEndpoint"),
+        ("hep", "HostEndpoint"),
+        ("heps", "HostEndpoint"),
         ("no", "Node"),
         ("POOL", "IPPool"),
         ("felixconfig", "FelixConfiguration"),
@@ -69,6 +72,15 @@ META = Metadata(name="x", namespace="n")
         (
             NetworkPolicy(metadata=META, spec=PolicySpec(tier="t", order=5, selector="all()")),
             {"NAME": "x", "TIER": "t", "ORDER": "5", "SELECTOR": "all()"},
+        ),
+        (
+            HostEndpoint(
+                metadata=META,
+                spec=HostEndpointSpec(
+                    node="n", interface_name="*", expected_ips=("1.1.1.1", "::1"), profiles=("p",)
+                ),
+            ),
+            {"NAME": "x", "NODE": "n", "INTERFACE": "*", "IPS": "1.1.1.1,::1", "PROFILES": "p"},
         ),
         (
             Profile(metadata=META, spec=ProfileSpec(labels_to_apply={"b": "2", "a": "1"})),

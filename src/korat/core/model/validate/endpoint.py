@@ -23,7 +23,8 @@ from korat.core.model.validate.name import name
 from korat.core.net.address import Addr, Family
 from korat.core.net.port import PORT_LAST
 
-_INTERFACE = re.compile(r"\*|[a-zA-Z0-9_.-]{1,15}")
+INTERFACE = re.compile(r"\*|[a-zA-Z0-9_.-]{1,15}")
+INTERFACE_RULE = "must be at most 15 letters, digits, '_', '.', '-'"
 _CONTAINER = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
 #: Kubernetes' name of a port.
 PORT_NAME = re.compile(r"(?=.*[a-z])(?!.*--)[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?")
@@ -39,8 +40,8 @@ def workload_endpoint(faults: Faults, endpoint: WorkloadEndpoint) -> None:
     faults.matches(
         "spec.interfaceName",
         spec.interface_name,
-        _INTERFACE,
-        "must be at most 15 letters, digits, '_', '.', '-'",
+        INTERFACE,
+        INTERFACE_RULE,
     )
     if spec.container_id:
         rule = "must be of letters, digits and '-', which may not be first or last"

@@ -4,6 +4,7 @@ from korat.core.errors import Problem
 from korat.core.model.cluster_policy import ClusterNetworkPolicy
 from korat.core.model.config import ClusterInformation, FelixConfiguration, IPPool
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, Node, WorkloadEndpoint
+from korat.core.model.host import HostEndpoint
 from korat.core.model.pod import Pod
 from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from korat.core.model.resource import Resource
@@ -17,6 +18,7 @@ from korat.core.model.validate import (
     cluster_policy,
     config,
     endpoint,
+    host,
     name,
     pod,
     policy,
@@ -68,6 +70,8 @@ def _endpoints(faults: Faults, resource: Resource) -> None:
     match resource:
         case WorkloadEndpoint():
             endpoint.workload_endpoint(faults, resource)
+        case HostEndpoint():
+            host.host_endpoint(faults, resource)
         case Node():
             endpoint.node(faults, resource)
         case NetworkSet() | GlobalNetworkSet():

@@ -13,6 +13,7 @@ from korat.core.net.address import Family
 from korat.core.net.port import PORT_LAST, PROTOCOL_LAST, Protocol
 from korat.core.render.nft.key import NFPROTO, Field, Key, Span, Type, Value
 from korat.core.render.nft.ruleset import (
+    Base,
     Chain,
     CounterMap,
     Hook,
@@ -38,9 +39,12 @@ from korat.core.render.nft.statement import (
     Statement,
     Verdict,
 )
+from korat.core.render.nft.track import NoTrack
 
 #: NFT_JUMP_STACK_SIZE: how deep jumps and gotos may nest.
 DEPTH_MAX = 16
+#: NF_IP_PRI_CONNTRACK: where a packet's connection is looked up.
+TRACKING = -200
 
 _LAST: Mapping[Type, int] = {
     Type.IPV4: (1 << 32) - 1,
@@ -321,7 +325,14 @@ def _check_hooks(name: str, ruleset: Ruleset) -> None:
         for statement in _statements(chain):
             if isinstance(statement, Nat) and (base.type, base.hook) != ("nat", Hook.POSTROUTING):
                 raise RefusedError(f"chain {here}: source NAT reached from {name}")
+            if isinstance(statement, NoTrack) and not _before_tracking(base):
+                raise RefusedError(f"chain {here}: notrack after tracking, reached from {name}")
         if base.hook is Hook.POSTROUTING and any(
             verdict.action is Action.REJECT for verdict in verdicts(chain, ruleset.lookups)
         ):
             raise RefusedError(f"chain {here}: reject reached from {name}")
+
+
+def _before_tracking(base: Base) -> bool:
+    """Whether connections are not looked up yet; the kernel takes notrack later and ignores it."""
+    return base.hook in (Hook.PREROUTING, Hook.OUTPUT) and base.priority < TRACKING

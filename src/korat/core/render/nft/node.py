@@ -13,7 +13,9 @@ from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Prefix
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
+from korat.core.policy.host import Failsafes, Governors, HostInterface, governors
 from korat.core.render.nft.hook import HookSettings, HostAction, render_hooks
+from korat.core.render.nft.host import HostSettings, render_hosts
 from korat.core.render.nft.key import Span
 from korat.core.render.nft.nat import NatSettings, render_nat
 from korat.core.render.nft.outcome import DenyLog, OutcomeSettings
@@ -35,12 +37,20 @@ class Pool(NamedTuple):
     nat_outgoing: bool
 
 
+class HostInput(NamedTuple):
+    """What governs the node's own interfaces."""
+
+    cluster: Cluster
+    who: Governors
+
+
 @dataclass(frozen=True, slots=True)
 class NodeInput:
     """All that the table is made from.
 
     ``untouched`` are prefixes to which pods keep their addresses, as the Azure virtual network;
-    ``hosts`` are the nodes' addresses, which count when natOutgoingExclusions says so.
+    ``hosts`` are the nodes' addresses, which count when natOutgoingExclusions says so. ``own`` is
+    None where no host endpoint governs the node's own interfaces.
     """
 
     policy: NodePolicy
@@ -48,6 +58,7 @@ class NodeInput:
     pools: tuple[Pool, ...] = ()
     untouched: tuple[Prefix, ...] = ()
     hosts: tuple[Addr, ...] = ()
+    own: HostInput | None = None
 
 
 def render(node: NodeInput) -> Ruleset:
@@ -61,6 +72,7 @@ def render_slow(node: NodeInput, cluster: Cluster, local: Iterable[Endpoint]) ->
         render_hooks(node.policy.endpoints, hook_settings(node.felix)),
         render_sequences(cluster, local, outcome_settings(node.felix)),
         render_nat(nat_settings(node)),
+        _render_own(node.own, node.felix),
     )
 
 
@@ -70,6 +82,7 @@ class NodeRenderer:
     def __init__(self) -> None:
         self._hooks: tuple[object, Ruleset] = None, Ruleset()
         self._nat: tuple[object, Ruleset] = None, Ruleset()
+        self._own: tuple[HostInput | None, FelixSettings | None, Ruleset] = None, None, Ruleset()
         self._policy: tuple[object, PolicyRenderer | None] = None, None
 
     def render(self, node: NodeInput) -> Ruleset:
@@ -80,7 +93,9 @@ class NodeRenderer:
         nat = nat_settings(node)
         if self._nat[0] != nat:
             self._nat = nat, render_nat(nat)
-        return _union(self._hooks[1], self._rendered(node), self._nat[1])
+        if self._own[0] is not node.own or self._own[1] != node.felix:
+            self._own = node.own, node.felix, _render_own(node.own, node.felix)
+        return _union(self._hooks[1], self._rendered(node), self._nat[1], self._own[2])
 
     def _rendered(self, node: NodeInput) -> Ruleset:
         settings = outcome_settings(node.felix)
@@ -89,6 +104,31 @@ class NodeRenderer:
             renderer = PolicyRenderer(settings)
             self._policy = settings, renderer
         return renderer.render(node.policy)
+
+
+def _render_own(own: HostInput | None, felix: FelixSettings) -> Ruleset:
+    if own is None:
+        return Ruleset()
+    return render_hosts(own.cluster, own.who, host_settings(felix), outcome_settings(felix))
+
+
+def host_input(
+    cluster: Cluster, node: str, interfaces: Iterable[HostInterface], felix: FelixSettings
+) -> HostInput | None:
+    """What governs a node's own interfaces; None where nothing does."""
+    who = governors(cluster, node, interfaces, hook_settings(felix).interface_prefixes)
+    return HostInput(cluster, who) if who else None
+
+
+def host_settings(felix: FelixSettings) -> HostSettings:
+    """Felix's settings of host endpoints."""
+    inbound, outbound = felix.failsafe_inbound_host_ports, felix.failsafe_outbound_host_ports
+    hooks = hook_settings(felix)
+    return HostSettings(
+        failsafes=Failsafes(inbound, outbound),
+        interface_prefixes=hooks.interface_prefixes,
+        drop_invalid=hooks.drop_invalid,
+    )
 
 
 def hook_settings(felix: FelixSettings) -> HookSettings:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from korat.core.policy.outcome import Action, Outcome, Reason, RuleRef
 from korat.core.render.nft.ruleset import Chain, Rule, digest, rule
 from korat.core.render.nft.statement import (
+    ACCEPT,
     DROP,
     LOG_PREFIX_MAX,
     REJECT,
@@ -65,7 +66,9 @@ def outcome_name(outcome: Outcome) -> str:
 def outcome_chain(outcome: Outcome, settings: OutcomeSettings) -> Chain:
     """The chain of an outcome that is led to rule by rule: its trail, its counter, its verdict."""
     deny = REJECT if settings.reject else DROP
-    end = deny if outcome.action is Action.DENY else RETURN
+    # What policy did not decide ends its base chain here, without what that does for an allow.
+    allow = RETURN if outcome.ref.decides else ACCEPT
+    end = deny if outcome.action is Action.DENY else allow
     count = Counter(counter_name(outcome.ref))
     return Chain((*trail_rules(outcome, settings), rule(count, end, comment=outcome.ref.text)))
 

@@ -97,7 +97,7 @@ def render_sequences(
     cluster: Cluster, local: Iterable[Endpoint], settings: OutcomeSettings
 ) -> Ruleset:
     """The chains ``egress`` and ``ingress`` for these endpoints, rule by rule."""
-    writer = _Writer(cluster, settings)
+    writer = SequenceWriter(cluster, settings)
     sequences = Sequences(cluster)
     endpoints = tuple(local)
     for direction in Direction:
@@ -119,11 +119,12 @@ def render_sequences(
 
 
 @dataclass(slots=True)
-class _Writer:
-    """Collects the chains and sets of many sequences."""
+class SequenceWriter:
+    """Collects the chains and sets of many sequences; ``suffix`` tells its outcomes from others."""
 
     cluster: Cluster
     settings: OutcomeSettings
+    suffix: str = ""
     lookups: dict[str, Lookup] = field(default_factory=dict)
     chains: dict[str, Chain] = field(default_factory=dict)
     counters: dict[str, RuleRef] = field(default_factory=dict)
@@ -197,7 +198,7 @@ class _Writer:
                 assert_never(step.rule.action)
 
     def _outcome(self, outcome: Outcome) -> str:
-        name = outcome_name(outcome)
+        name = outcome_name(outcome) + self.suffix
         self.chains[name] = outcome_chain(outcome, self.settings)
         self._count(outcome.ref)
         return name

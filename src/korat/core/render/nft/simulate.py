@@ -47,6 +47,7 @@ from korat.core.render.nft.statement import (
     Statement,
     Verdict,
 )
+from korat.core.render.nft.track import DnatMatch, MarkMatch, MarkSet, NoTrack
 
 E = TypeVar("E")
 
@@ -62,7 +63,8 @@ class Packet:
     """A packet at a hook. ``a`` and ``b`` are source and destination port, or ICMP type and code.
 
     An interface is empty where the hook knows none. TCP packets open a connection, or ``opens`` is
-    False and they belong to one.
+    False and they belong to one. ``mark`` is what earlier hooks left on it, and ``translated`` says
+    that its connection has another destination than it was sent to.
     """
 
     iif: str
@@ -74,6 +76,8 @@ class Packet:
     b: int = 0
     state: CtState = CtState.NEW
     opens: bool = True
+    mark: int = 0
+    translated: bool = False
 
     def value(self, field: Field) -> str | int | None:  # noqa: C901, PLR0911, PLR0912 -- one table
         """What the kernel would load, or None where the packet has no such field."""
@@ -132,7 +136,8 @@ class Passage:
     """What happened at one hook: the fate, the chains entered, the log lines, the translation.
 
     ``logs`` are those of the kernel's log, ``told`` what listeners to NFLOG hear; ``counted`` names
-    a counter as often as it counts; ``numbers`` are those that the packet carried, in order.
+    a counter as often as it counts; ``numbers`` are those that the packet carried, in order;
+    ``mark`` is its own when it leaves, ``untracked`` says that tracking was turned off for it.
     """
 
     fate: Fate
@@ -142,6 +147,8 @@ class Passage:
     told: tuple[str, ...] = ()
     counted: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
+    mark: int = 0
+    untracked: bool = False
 
 
 def simulate(ruleset: Ruleset, packet: Packet, hook: Hook) -> Passage:
@@ -176,7 +183,7 @@ class Simulator:
 
     def run(self, packet: Packet, hook: Hook) -> Passage:
         """Send one packet through all base chains of one hook, in order of priority."""
-        walk = _Walk([], [])
+        walk = _Walk([], [], mark=packet.mark)
         order = sorted(
             (chain.base.priority, name)
             for name, chain in self._chains.items()
@@ -245,6 +252,16 @@ class Simulator:
                 return counter is not None
             case CtMatch(states):
                 return packet.state in states
+            case DnatMatch():
+                return packet.translated
+            case MarkMatch(bit):
+                return bool(walk.mark & bit)
+            case MarkSet(bit, on):
+                walk.mark = walk.mark | bit if on else walk.mark & ~bit
+                return True
+            case NoTrack():
+                walk.untracked = True
+                return True
             case InSet(fields, name, negated):  # In a simulation no time passes.
                 key = _key(fields, packet, walk)
                 return key is not None and (self._verdicts[name].find(key) is None) is negated
@@ -285,6 +302,8 @@ class _Walk:
     numbers: list[int] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     counted: list[str] = field(default_factory=list)
+    mark: int = 0
+    untracked: bool = False
 
     def carry(self, number: int | None) -> bool:
         """Take a number on; False where there is none to take."""
@@ -297,7 +316,8 @@ class _Walk:
     def end(self, fate: Fate) -> Passage:
         chains, logs, told = tuple(self.chains), tuple(self.logs), tuple(self.told)
         numbers, counted = tuple(self.numbers), tuple(self.counted)
-        return Passage(fate, chains, logs, self.nat, told, counted, numbers)
+        mine = chains, logs, self.nat, told, counted, numbers
+        return Passage(fate, *mine, self.mark, self.untracked)
 
 
 class _Finder(Generic[E]):

@@ -22,6 +22,7 @@ from korat.core.render.nft.key import (
     value_text,
 )
 from korat.core.render.nft.quote import quoted
+from korat.core.render.nft.track import TrackStatement
 
 #: Maps of many elements have few verdicts; that equal ones are one object makes diffs cheap.
 _CACHED_VERDICTS = 8192
@@ -301,6 +302,7 @@ Statement = (
     | MapLookup
     | Choice
     | Nat
+    | TrackStatement
     | Verdict
 )
 

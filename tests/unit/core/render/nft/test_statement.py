@@ -39,6 +39,7 @@ from korat.core.render.nft.statement import (
     goto,
     jump,
 )
+from korat.core.render.nft.track import DnatMatch, MarkMatch, MarkSet, NoTrack
 
 TEN = 10 << 24
 TEXTS = [
@@ -56,6 +57,8 @@ TEXTS = [
     (Match(Field.SPORT, (53,), negated=True), "th sport != 53-53"),
     (Match(Field.SPORT, (Span(53, 54),), negated=True), "th sport != 53-54"),
     (Match(Field.ICMP_CODE, (0,), negated=True), "icmp code != 0-0"),
+    (Match(Field.DPORT, (80,)), "th dport 80"),
+    (Match(Field.DPORT, (80,), negated=True), "th dport != 80-80"),
     (Match(Field.ICMP_TYPE, (8,)), "icmp type 8"),
     (Match(Field.ICMPV6_CODE, (0,)), "icmpv6 code 0"),
     (CtMatch((CtState.ESTABLISHED, CtState.RELATED)), "ct state established,related"),
@@ -86,6 +89,11 @@ TEXTS = [
     (Nat(Addr.parse("1.2.3.4"), Span(1, 9)), "snat ip to 1.2.3.4:1-9"),
     (Nat(Addr.parse("fd00::1"), Span(1, 9)), "snat ip6 to [fd00::1]:1-9"),
     (Nat(Addr.parse("fd00::1")), "snat ip6 to fd00::1"),
+    (NoTrack(), "notrack"),
+    (DnatMatch(), "ct status dnat"),
+    (MarkMatch(0x10000), "meta mark & 0x00010000 == 0x00010000"),
+    (MarkSet(0x10000), "meta mark set meta mark | 0x00010000"),
+    (MarkSet(0x10000, on=False), "meta mark set meta mark & 0xfffeffff"),
     (ACCEPT, "accept"),
     (REJECT, "reject"),
     (jump("c"), "jump c"),
