@@ -121,5 +121,6 @@ class Observer:
         """The local workload whose policy denied."""
         enforced = self._enforced()
         address = header.dst if direction is Direction.INGRESS else header.src
-        found = enforced.around.cluster.endpoint_at(address) if enforced else None
+        local = enforced.around.local if enforced else ()
+        found = next((each for each in local if address in each.addresses), None)
         return f"{found.key.namespace}/{found.key.name}" if found else ""
