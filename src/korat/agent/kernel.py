@@ -40,6 +40,11 @@ class Table:
         self._keeping = threading.Lock()
         self._written: dict[Family, dict[Key, float]] = {family: {} for family in Family}
 
+    def close(self) -> None:
+        """Give the netlink sockets back; the kernel keeps the table."""
+        for each in (self._loading, self._guarding, self._elements):
+            each.close()
+
     def require(self) -> None:
         """Refuse to begin where nftables cannot do what korat needs.
 
@@ -143,8 +148,9 @@ class NodeKernel:
         self._afresh = False
 
     def close(self) -> None:
-        """End the thread that judges connections."""
+        """End the thread that judges connections, and let go of the kernel, which keeps all."""
         self._connections.stop()
+        self._table.close()
 
     def sync_routes(self, routes: Mapping[Addr, str]) -> frozenset[Addr]:
         """Make these the routes to local workloads; returns the addresses of those it removed."""
