@@ -16,6 +16,8 @@ from korat.core.table.value import NOBODY, VerdictTable
 Spot = tuple[int, str]
 #: How many tables a subject remembers for each class there is.
 _REMEMBERED = 4
+#: So many tables may be known without looking whether they are still in use.
+_INTERNED = 1024
 
 
 class Subject:
@@ -120,9 +122,12 @@ class Subjects:
     def drained(self) -> dict[Spot, VerdictTable | None]:
         """What changed since the last time."""
         changes, self._changes = self._changes, {}
-        if len(self._interned) > 1024 + 2 * sum(len(s.tables) for s in self._subjects.values()):
+        if len(self._interned) > _INTERNED and len(self._interned) > 2 * self._count():
             self._interned.clear()
         return changes
+
+    def _count(self) -> int:
+        return sum(len(subject.tables) for subject in self._subjects.values())
 
     def intricate(self) -> Iterator[str]:
         """Why some tables could not be made."""
