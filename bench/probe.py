@@ -79,7 +79,9 @@ class _Prober:
         acts: dict[str, Callable[..., object]] = {"watch": self.watch, "sweep": self.sweep}
         return acts[act](*words)
 
-    def watch(self, targets: Sequence[Target], timeout_s: float) -> list[tuple[int, bool]]:
+    def watch(
+        self, targets: Sequence[Target], timeout_s: float, pause_s: float
+    ) -> list[tuple[int, bool]]:
         """For each target when its verdict had changed (0: never), and whether the old was seen."""
         sights = [_Sight(_packet(t), t) for t in targets]
         deadline = time.monotonic() + timeout_s
@@ -89,7 +91,7 @@ class _Prober:
                 allowed = self._passes(sight.frame)
                 # A packet that comes through shows it on arrival, a lost one when it was sent.
                 sight.saw(allowed, time.monotonic_ns() if allowed else begun_ns)
-            time.sleep(_PAUSE_S)
+            time.sleep(pause_s)
         return [(s.changed_ns if s.steady > _STEADY else 0, s.old_seen) for s in sights]
 
     def sweep(self, targets: Sequence[Target]) -> list[bool]:
@@ -130,9 +132,11 @@ class Probe:
     def __init__(self, asked: Worker) -> None:
         self._worker = asked
 
-    def begin(self, targets: Sequence[Target], timeout_s: float) -> None:
-        """Start to watch until every target has its verdict."""
-        self._worker.tell("watch", list(targets), timeout_s)
+    def begin(
+        self, targets: Sequence[Target], timeout_s: float, *, pause_s: float = _PAUSE_S
+    ) -> None:
+        """Start to watch until every target has its verdict, looking again after each pause."""
+        self._worker.tell("watch", list(targets), timeout_s, pause_s)
         self._timeout_s = timeout_s
         self._count = len(targets)
 
