@@ -1,16 +1,16 @@
 """Outcomes as numbers: what a packet carries when its judgement is done, and what that leads to.
 
     verdict:  jump outcome                                    the packet carries the outcome now
-              meta priority vmap @trails                      whoever logs, or is only passed by
               counter name meta priority map @counts          who decided
               meta priority set meta priority map @allowed return
+              meta priority vmap @trails                      whoever logs, or is only passed by
               drop
 
 Most outcomes are elements of two maps and no chain, so that the kernel need not look through the
 whole table again when a policy changes. Those with a trail (Log rules, staged policies, Pass; or a
-denial that is told to NFLOG) have a chain that comes back. Allow takes the number from the packet
-and returns to the hook that asked, which goes on: a packet between two workloads of one node must
-pass egress and then ingress.
+denial that is told to NFLOG) are in neither, and have a chain that counts, logs and decides. Allow
+takes the number from the packet and returns to the hook that asked, which goes on: a packet between
+two workloads of one node must pass egress and then ingress.
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from korat.core.render.nft.key import Field, Key, Type
 from korat.core.render.nft.outcome import (
     OutcomeSettings,
     counter_name,
+    outcome_chain,
     outcome_name,
     trail_rules,
 )
@@ -38,10 +39,12 @@ from korat.core.render.nft.statement import (
     DROP,
     REJECT,
     RETURN,
+    Carry,
     CarryFrom,
     CounterFrom,
     MapLookup,
     Verdict,
+    goto,
     jump,
 )
 from korat.core.table.number import Numbers
@@ -118,20 +121,21 @@ class OutcomeMap:
 
     def _verdict_rules(self) -> Iterator[Rule]:
         yield rule(jump("outcome"))
-        if self._trails_map:
-            yield rule(MapLookup(_CARRIED, "trails"))
         yield rule(CounterFrom(_CARRIED, "counts"))
         yield rule(CarryFrom(_CARRIED, "allowed"), RETURN)
+        if self._trails_map:
+            yield rule(MapLookup(_CARRIED, "trails"))
         yield rule(REJECT if self._settings.reject else DROP)
 
     def _add(self, outcome: Outcome, number: int, trail: str) -> None:
-        self._counts[number,] = counter_name(outcome.ref)
-        if outcome.action is Action.ALLOW:
-            self._allowed[number,] = 0
-        rules = trail_rules(outcome, self._settings)
-        if rules:
-            self._chains[trail] = Chain(rules)
-            self._trails[number,] = jump(trail)
+        if trail_rules(outcome, self._settings):
+            ending = outcome_chain(outcome, self._settings).rules
+            self._chains[trail] = Chain((rule(Carry(0)), *ending))
+            self._trails[number,] = goto(trail)
+        else:
+            self._counts[number,] = counter_name(outcome.ref)
+            if outcome.action is Action.ALLOW:
+                self._allowed[number,] = 0
         for ref in outcome.counted:
             if ref not in self._counting:
                 self._counting[ref] = 0

@@ -10,7 +10,8 @@ looks at ``daddr`` and ``iifname``):
                       goto verdict                            in ``outcome_map``; asks ``table``
     class-ingress-4:  meta priority set ip saddr map @nets-ingress-4
                       meta priority set ip saddr map @hosts-ingress-4
-                      meta priority set meta priority . oifname map @cells-ingress-4 return
+                      meta priority != none meta priority set \
+                          meta priority . oifname map @cells-ingress-4 return
                       meta priority set oifname map @defaults-ingress-4 return
                       drop                                    unknown workload interface
 
@@ -62,6 +63,9 @@ LOCAL = {Direction.EGRESS: Field.IIFNAME, Direction.INGRESS: Field.OIFNAME}
 
 #: What happens to a packet of a workload interface that no endpoint has.
 UNKNOWN = rule(Counter(), DROP, comment="unknown workload interface")
+
+#: Most strangers are in no class, and spared one lookup.
+_OF_A_CLASS = Match(Field.CARRIED, (NOBODY,), negated=True)
 
 _NOTHING: PMap[tuple[int, str], VerdictTable] = PMap()
 
@@ -185,7 +189,7 @@ class _Branch:
         rules = (
             *nets,
             rule(CarryFrom(peer, f"hosts-{suffix}")),
-            rule(CarryFrom((Field.CARRIED, local), f"cells-{suffix}"), RETURN),
+            rule(_OF_A_CLASS, CarryFrom((Field.CARRIED, local), f"cells-{suffix}"), RETURN),
             rule(CarryFrom((local,), f"defaults-{suffix}"), RETURN),
             UNKNOWN,
         )

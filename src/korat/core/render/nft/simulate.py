@@ -239,7 +239,7 @@ class Simulator:
             case Verdict():
                 return statement
             case Match():
-                return _matches(statement, packet)
+                return _matches(statement, packet, walk)
             case Carry(number):
                 return walk.carry(number)
             case CarryFrom(fields, name):
@@ -364,8 +364,8 @@ def _inside(value: Value, part: Value) -> bool:
     return value == part
 
 
-def _matches(match: Match, packet: Packet) -> bool:
-    value = packet.value(match.field)
+def _matches(match: Match, packet: Packet, walk: _Walk) -> bool:
+    value = walk.carried if match.field is Field.CARRIED else packet.value(match.field)
     if value is None:
         return False
     return any(_equals(value, wanted) for wanted in match.values) is not match.negated
