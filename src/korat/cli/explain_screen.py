@@ -20,6 +20,7 @@ from korat.core.net.address import Addr
 from korat.core.policy.evaluate import Judgement, PolicyTrace, RuleTrace, StageTrace, Verdict
 from korat.core.policy.outcome import Action, Direction, Outcome, Reason, RuleRef
 from korat.core.policy.rule import RuleAction
+from korat.core.policy.written import stored_key
 
 _MARK = {Action.ALLOW: "✔", Action.DENY: "✘"}
 _COLOUR = {Action.ALLOW: ALLOWED, Action.DENY: DENIED}
@@ -78,8 +79,10 @@ def _head(direction: Direction, side: Side, address: Addr, snapshot: Snapshot) -
     if side.endpoint is None and side.host is not None:
         return head.append(f"  {address} of {side.host.key} on {side.host.node}", DIM)
     if side.endpoint is None:
-        head.append("  no workload of this cluster: policy does not hinder it", DIM)
-        return head
+        who = (
+            f"node {side.node} has no host endpoint" if side.node else "no workload of this cluster"
+        )
+        return head.append(f"  {who}: policy does not hinder it", DIM)
     node = f" on {side.endpoint.node}" if side.endpoint.node else ""
     invented = " (made up)" if _is_invented(side, snapshot) else ""
     head.append(f"  {address}{invented}{node}", DIM)
@@ -127,7 +130,7 @@ def _went_on(stage: StageTrace) -> str:
 
 def _add_policy(branch: Tree, policy: PolicyTrace, outcome: Outcome, snapshot: Snapshot) -> None:
     """A policy with its rules up to the one that decided."""
-    head, decisive = Text(str(policy.key)), [outcome.ref]
+    head, decisive = Text(str(stored_key(policy.key))), [outcome.ref]
     if policy.staged:
         found = would(policy, outcome)
         words = f"would {_WOULD[found[1]]}" if found else "would leave it to the next policy"
@@ -199,7 +202,7 @@ def _next_step(verdict: Verdict, snapshot: Snapshot) -> Iterable[RenderableType]
         keys = [judgement.outcome.ref.policy] if judgement.outcome.ref.policy else []
         asked = (p for stage in judgement.stages[-1:] for p in stage.policies if not p.staged)
         keys = keys or [policy.key for policy in asked]
-        for key in keys[:1]:
+        for key in map(stored_key, keys[:1]):
             space = f" -n {key.namespace}" if key.namespace else ""
             command = f"korat get {key.kind.lower()} {key.name}{space} -o yaml"
             place = snapshot.places.object(key)

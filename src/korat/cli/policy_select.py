@@ -16,7 +16,7 @@ from korat.core.model.kind import kind_of
 from korat.core.model.kubernetes.policy import PREFIX
 from korat.core.model.policy import Tier as TierResource
 from korat.core.policy.entity import Policy, Tier
-from korat.core.policy.outcome import Direction
+from korat.core.policy.outcome import Direction, PolicySet
 from korat.core.policy.written import stored_key, written_policy
 
 #: What a policy's kind ends with; staged kinds begin with it.
@@ -39,7 +39,7 @@ def show_pod(snapshot: Snapshot, word: str, output: str) -> None:
 
 
 def show_policy(snapshot: Snapshot, word: str, output: str) -> None:
-    """Say which pods a policy selects.
+    """Say which pods and host endpoints a policy selects.
 
     Raises:
         KoratError: there is no such policy, or several.
@@ -89,6 +89,12 @@ def _policies(snapshot: Snapshot) -> Iterator[tuple[Tier, Policy]]:
         yield from ((tier, policy) for policy in tier.policies)
 
 
+def _policies_of_all(snapshot: Snapshot) -> Iterator[tuple[Tier, Policy]]:
+    """As above, and those that only hosts may have."""
+    for tier in snapshot.cluster.host_tiers or snapshot.cluster.tiers:
+        yield from ((tier, policy) for policy in tier.policies)
+
+
 def _governor(
     snapshot: Snapshot, tier: Tier, policy: Policy, direction: Direction
 ) -> dict[str, Any]:
@@ -119,13 +125,13 @@ def _order(policy: Policy) -> float | None:
 
 
 def governed(snapshot: Snapshot, word: str) -> dict[str, Any]:
-    """The pods of a policy, per direction.
+    """The pods and host endpoints of a policy, per direction.
 
     Raises:
         KoratError: there is no such policy, or several.
     """
     key = policy_named(snapshot, word)
-    found = next(((t, p) for t, p in _policies(snapshot) if stored_key(p.key) == key), None)
+    found = next(((t, p) for t, p in _policies_of_all(snapshot) if stored_key(p.key) == key), None)
     if found is None:
         problems = [p.rule for p in snapshot.cluster.problems if p.where == str(key)]
         why = problems[0] if problems else _no_workloads(snapshot, key)
@@ -143,8 +149,13 @@ def governed(snapshot: Snapshot, word: str) -> dict[str, Any]:
                 "pods": sorted(
                     title(snapshot.objects, endpoint.key)
                     for endpoint in snapshot.cluster.endpoints
-                    if policy.applies(endpoint, direction)
+                    if PolicySet.NORMAL in policy.sets and policy.applies(endpoint, direction)
                 ),
+                "hosts": [
+                    host.key.name
+                    for host in snapshot.cluster.hosts
+                    if policy.applies(host, direction)
+                ],
             }
             for direction in Direction
         },

@@ -66,7 +66,7 @@ def _policy(number: int, row: Mapping[str, Any]) -> Text:
 
 
 def policy_drawn(found: Mapping[str, Any]) -> RenderableType:
-    """The pods of a policy."""
+    """The pods and host endpoints of a policy."""
     head = _placed(Text(_name(found), "bold"), found)
     order = "" if found["order"] is None else f", order {_number(found['order'])}"
     staged = "; staged: counted, not enforced" if found["staged"] else ""
@@ -79,16 +79,20 @@ def policy_drawn(found: Mapping[str, Any]) -> RenderableType:
 
 
 def _selected(direction: str, part: Mapping[str, Any]) -> RenderableType:
-    """The pods that one direction governs, by namespace."""
+    """The pods that one direction governs, by namespace, and the host endpoints."""
     head = Text(direction, "bold")
     if not part["governed"]:
         return head.append("  is not this policy's matter", "not bold dim")
     pods = part["pods"]
     count = f"{len(pods)} pod{'' if len(pods) == 1 else 's'}"
+    if hosts := part["hosts"]:
+        count += f", {len(hosts)} host endpoint{'' if len(hosts) == 1 else 's'}"
     tree = Tree(head.append(f"  {count}, {_rules(part['rules'])}", "not bold dim"), guide_style=DIM)
     for namespace, names in groupby(pods, key=lambda name: name.partition("/")[0]):
         short = " ".join(name.partition("/")[2] for name in names)
         tree.add(Text.assemble((f"{namespace}/ ", DIM), short))
+    if hosts:
+        tree.add(Text.assemble(("host endpoints ", DIM), " ".join(hosts)))
     return tree
 
 

@@ -41,13 +41,14 @@ _ICMP_LAST = 255
 class Side:
     """One end: as the user named it, its address, and the workload that has it, if any.
 
-    ``host`` is the host endpoint that has it when it is a node's own.
+    When it is a node's own, ``host`` is the host endpoint that has it, and ``node`` the node.
     """
 
     name: str
     addresses: tuple[Addr, ...]
     endpoint: Endpoint | None
     host: Endpoint | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ def side(objects: Objects, cluster: Cluster, word: str, option: str = "") -> Sid
         known = surroundings(objects, cluster)
         node = known.end(addr).node
         host = known.governor(node, addr) if node else None
-        return Side(title(objects, found.key) if found else word, (addr,), found, host)
+        return Side(title(objects, found.key) if found else word, (addr,), found, host, node)
     return _pod(objects, cluster, word)
 
 
@@ -213,7 +214,7 @@ def _node(objects: Objects, cluster: Cluster, word: str, option: str, cause: Val
     addresses = tuple(dict.fromkeys((*known.nodes.get(word, ()), *expected)))
     if not addresses:
         raise NotFound(f"node {word} has no address yet")
-    return Side(word, addresses, None, known.governor(word, addresses[0]))
+    return Side(word, addresses, None, known.governor(word, addresses[0]), word)
 
 
 def _pod(objects: Objects, cluster: Cluster, word: str) -> Side:

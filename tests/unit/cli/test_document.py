@@ -69,11 +69,11 @@ def test_reads(text, expected):
     ],
 )  # fmt: skip
 def test_refuses(text, expected):
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(Invalid) as caught:
         documents(text, "f.yaml")
     assert expected == str(caught.value)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_every_trap_of_a_document_is_named():

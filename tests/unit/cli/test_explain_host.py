@@ -84,6 +84,30 @@ def test_the_screen_says_whose_policies_were_asked(file):
     assert "no rule matched, and tier default denies" in text[1]
 
 
+def test_a_node_without_host_endpoint_is_called_so(korat, tmp_path):
+    path = tmp_path / "bare.yaml"
+    path.write_text(FILE.partition("---\n")[0])
+    words = ("--from", "192.0.2.1", "--to", "vm1", "--port", "80", "-f", str(path))
+    said = korat("policy", "explain", *words).out
+    assert "node vm1 has no host endpoint: policy does not hinder it" in said
+    assert "leaving 192.0.2.1  no workload of this cluster" in said
+
+
+@pytest.mark.parametrize("switches", ["", "doNotTrack: true, applyOnForward: true, "])
+def test_the_host_endpoints_of_a_policy(korat, file, tmp_path, switches):
+    path = tmp_path / "more.yaml"
+    spec = f"{{selector: role == 'host', {switches}ingress: [{{action: Deny}}]}}"
+    head = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: p}\n"
+    path.write_text(f"{head}spec: {spec}\n")
+    words = ("policy", "explain", "--policy", "p", "-f", file, "-f", str(path))
+    found = json.loads(korat(*words, "-o", "json").out)
+    assert (found["ingress"]["hosts"], found["ingress"]["pods"]) == (["vm1-eth0"], [])
+    assert found["egress"]["hosts"] == []
+    said = korat(*words).out
+    assert "0 pods, 1 host endpoint, 1 rule" in said
+    assert "host endpoints vm1-eth0" in said
+
+
 def test_an_unknown_node_is_refused(korat, file):
     result = korat(
         "policy", "explain", "--from", "192.0.2.1", "--to", "vm9", "--port", "1", "-f", file

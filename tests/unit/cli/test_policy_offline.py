@@ -191,8 +191,13 @@ def test_the_pods_of_a_policy(korat, files, word):
         "early",
         2.5,
     )
-    assert found["ingress"] == {"governed": True, "rules": 2, "pods": ["shop/cart", "shop/db"]}
-    assert found["egress"] == {"governed": False, "rules": 0, "pods": []}
+    assert found["ingress"] == {
+        "governed": True,
+        "rules": 2,
+        "pods": ["shop/cart", "shop/db"],
+        "hosts": [],
+    }
+    assert found["egress"] == {"governed": False, "rules": 0, "pods": [], "hosts": []}
 
 
 @pytest.mark.parametrize("word", ["shop/db", "np/db", "np/shop/db", "knp.default.db"])

@@ -44,17 +44,16 @@ def test_it_gets_ready_and_ends_at_once_when_told(environ: dict[str, str]):
     ready = Path(environ["KORAT_READY_FILE"])
     ready.write_text("of an earlier run")
     put_node(store, "vm1", "10.10.0.4", "10.10.128.0/24")
+    environ["ROUTE_RECONCILIATION_PERIOD"] = "1h"
     with subprocess.Popen(START, env=environ, stderr=subprocess.PIPE, text=True) as process:
         try:
             _until(lambda: ready.exists() and "10.10.128.0/24 10.10.0.4" in ready.read_text())
-            told = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=WAIT_S)
+            _, said = process.communicate(timeout=WAIT_S)  # the next look is an hour away
         finally:
             process.kill()
     store.close()
     assert process.returncode == 0, said
-    assert time.monotonic() - told < 3
     assert "add route vm1: 10.10.128.0/24 -> 10.10.0.4" in said
     assert "Traceback" not in said
 
