@@ -5,6 +5,7 @@ with them the whole program.
 """
 
 import importlib
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,16 @@ def load(entry: Entry) -> Any:  # noqa: ANN401  # typer gives its commands no pu
             "install korat with its extras: pip install 'korat[lab]'",
         ) from error
     if isinstance(found, typer.Typer):
-        return built(found)
+        return _unwrapped(built(found))
     app = typer.Typer(add_completion=False, context_settings=SETTINGS)
     app.command(name=entry.name)(found)
-    return built(app)
+    return _unwrapped(built(app))
+
+
+def _unwrapped(command: Any) -> Any:  # noqa: ANN401  # as above
+    """The command, its help in paragraphs that the screen may wrap where it likes."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    for inner in getattr(command, "commands", {}).values():
+        _unwrapped(inner)
+    return command

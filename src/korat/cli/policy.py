@@ -72,8 +72,8 @@ def explain(  # noqa: PLR0913  # three questions, and a packet has five fields
     """Say whether policy lets a packet through, and which rule decided.
 
     With --from and --to: both ends' tiers, policies and rules as they are asked. With --pod: the
-    policies of a pod, in order. With --policy: the pods of a policy. With -f nothing else is
-    read: no datastore is needed.
+    policies of a pod, in order. With --policy: the pods and host endpoints of a policy.
+    With -f nothing else is read: no datastore is needed.
     """
     one_of(output, _OUTPUTS)
     asked = [bool(source or destination), bool(pod), bool(policy)]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,19 @@ def test_every_command_has_help(korat):
         result = korat(entry.name, "--help")
         assert (result.code, result.err) == (0, ""), entry.name
         assert f"korat {entry.name}" in result.out
+
+
+def test_help_wraps_where_the_screen_ends(korat, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [
+        " ".join(line.split()) for line in korat("policy", "explain", "--help").out.splitlines()
+    ]
+    begin = next(i for i, line in enumerate(lines) if line.startswith("With --from and --to"))
+    paragraph = lines[begin : lines.index("", begin)]
+    words = "".join(f"{line} " for line in paragraph).split()
+    for line, following in pairwise(paragraph):
+        assert len(f" {line} {following.split()[0]} ") > 79, "a line ends before the screen does"
+    assert words[-1] == "needed."
 
 
 def test_help_is_quick_and_loads_nothing():
