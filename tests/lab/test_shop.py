@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from korat.drivers.kernel.namespace import run_in
 from korat.lab.state import LabPaths
-from lab_world import POLICIES, SHOP, Lab, explained, lab
+from lab_world import POLICIES, SHOP, Lab, explained, inside, lab
 
 pytestmark = pytest.mark.lab
 
@@ -56,6 +57,66 @@ def test_explain_agrees_with_what_probe_saw_for_every_pair(shop: Lab) -> None:
     finally:
         shop.run("delete", "-f", POLICIES)
     assert set(shop.probe().values()) == {"allowed"}
+
+
+HOSTS = """
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: vm2-eth0, labels: {role: node}}
+spec: {node: vm2, interfaceName: eth0, expectedIPs: [10.10.0.5]}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: to-the-node}
+spec:
+  selector: role == 'node'
+  types: [Ingress]
+  ingress:
+    - {action: Allow, protocol: TCP, destination: {ports: [8088]}}
+"""
+
+
+def test_explain_agrees_with_what_nodes_and_pods_see_of_a_node(shop: Lab) -> None:
+    """A failsafe port, an allowed one and another, from nodes, its own pods and pods elsewhere."""
+    nodes = ("vm1", "vm2")
+    pods = [next(p["name"] for p in shop.status()["pods"] if p["node"] == node) for node in nodes]
+    asked = [(who, port) for who in ("vm1", *pods) for port in (22, 8088, 9999)]
+    shop.apply(HOSTS)
+    try:
+        shop.probe()  # returns when every node enforces what is in the store
+        seen = {each: arrives(shop, each[0], "10.10.0.5", each[1]) for each in asked}
+        words = ("policy", "explain", "--to", "vm2")
+        told = {
+            (who, port): shop.json(*words, "--from", who, "--port", port)["verdict"] == "allow"
+            for who, port in asked
+        }
+    finally:
+        shop.delete(HOSTS)
+    assert told == seen
+    assert {each for each in asked if not seen[each]} == {("vm1", 9999), (pods[0], 9999)}
+
+
+def arrives(shop: Lab, who: str, address: str, port: int) -> bool:
+    """Whether a node's or a pod's connection is answered, be it that nobody listens."""
+    if "/" in who:
+        return shop.run("lab", "exec", who, "--", *CONNECT, address, port).stdout.strip() == "yes"
+    return inside(shop.namespace(who), *CONNECT, address, str(port)).strip() == "yes"
+
+
+CONNECT = (
+    sys.executable,
+    "-c",
+    """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1.5).close()
+except ConnectionRefusedError:
+    pass
+except TimeoutError:
+    sys.exit(print("no"))
+print("yes")
+""",
+)
 
 
 def test_explain_prints_one_object(shop: Lab) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from korat.core.model.felix import FelixSettings
@@ -90,6 +90,7 @@ def test_rendered_chains_judge_as_the_evaluator(index, resources, flows):
             assert end in ends
 
 
+@settings(max_examples=max(20, settings().max_examples // 4))  # two rulesets each
 @given(resources=clusters(), flows=st.lists(packets(), min_size=3, max_size=6))
 def test_what_no_endpoint_has_is_dropped_both_ways(resources, flows):
     for simulator in simulators(Cluster.build(resources)):

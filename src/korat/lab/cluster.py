@@ -18,6 +18,7 @@ from korat import __version__
 from korat.cni.install import install
 from korat.cni.request import SOCKET_NAME
 from korat.core.errors import Unavailable
+from korat.core.model.config import FelixConfiguration
 from korat.core.model.endpoint import Node, NodeStatus
 from korat.core.model.resource import Metadata
 from korat.drivers.kernel.namespace import path_of
@@ -37,8 +38,9 @@ log = structlog.get_logger(__name__)
 CONTROLLER = "azure route controller"
 _RESTART_S = 1.0
 _HANDED_ON = ("FELIX_", "KORAT_LOG_FORMAT", "ROUTE_RECONCILIATION_PERIOD")
-#: As Calico's manifests set it: pods reach their own node as they reach other nodes.
-_FELIX = {"FELIX_DEFAULTENDPOINTTOHOSTACTION": "ACCEPT"}
+#: As Calico's manifests set it: pods reach their own node as they reach other nodes. It is stored,
+#: as calico/node stores it at its start, so that ``explain`` knows it too.
+_FELIX = {"defaultEndpointToHostAction": "Accept"}
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -76,12 +78,14 @@ class LabCluster:
         return tuple(child.identity for child in self._children.values())
 
     def announce_nodes(self) -> None:
-        """Give the nodes their pod subnets, as kube-controller-manager does."""
+        """Give the nodes their pod subnets, as kube-controller-manager does, and their settings."""
         client = Client(self.store)
         initialize(client, __version__)
         for vm in self._plan.vms:
             status = NodeStatus(pod_cidrs=(str(vm.pod_cidr),))
             client.create(replace(Node(metadata=Metadata(name=vm.name)), status=status))
+            own = Metadata(name=f"node.{vm.name}")
+            client.create(FelixConfiguration(metadata=own, spec=dict(_FELIX)))
 
     def start(self) -> None:
         """Start the controller, the agents and the kubelet role."""
@@ -159,7 +163,6 @@ class LabCluster:
 
     def _environ(self, role: str) -> Iterator[tuple[str, str]]:
         """What one child is told; the settings that ``lab up`` was given go on to it."""
-        yield from _FELIX.items()
         yield from ((k, v) for k, v in os.environ.items() if k.startswith(_HANDED_ON))
         if role == CONTROLLER:
             yield from cluster_environ(self._plan, self._paths, self._azure).items()
