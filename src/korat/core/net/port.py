@@ -115,7 +115,7 @@ class PortRange:
         low = int(first)
         high = int(last) if colon else low
         if not low <= high <= PORT_LAST:
-            raise ValueError(f"{text!r}: ports go from 0 to {PORT_LAST}, the lower one first")
+            raise ValueError(f"ports are 1 to {PORT_LAST}, the lower one first")
         return cls(low, high)
 
     def __contains__(self, port: int) -> bool:

@@ -90,7 +90,7 @@ def _spec(faults: Faults, spec: PolicySpec) -> None:
 def _host_switches(faults: Faults, spec: GlobalPolicySpec) -> None:
     """The switches for host endpoints, which do not all go together."""
     if spec.do_not_track and spec.pre_dnat:
-        faults.add("spec.preDNAT", None, "preDNAT and doNotTrack may not both be true")
+        faults.add("spec.preDNAT", None, "may not be true together with doNotTrack")
     if (spec.do_not_track or spec.pre_dnat) and not spec.apply_on_forward:
         text = "must be true with preDNAT or doNotTrack"
         faults.add("spec.applyOnForward", spec.apply_on_forward, text)
