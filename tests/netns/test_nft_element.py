@@ -47,7 +47,6 @@ def ruleset(dice):
             "hosts4": NumberMap(
                 (Type.IPV4,),
                 {(0x0A000000 + n,): number() for n in dice.sample(range(999), 600)},
-                pace=Pace.MOVE,
             ),
             "hosts6": NumberMap((Type.IPV6,), {(v6 + number(),): number() for _ in range(20)}),
             "cells": NumberMap(
