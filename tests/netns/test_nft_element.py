@@ -137,10 +137,10 @@ def test_answers_that_were_left_unheard_answer_nothing_later(handles):
     table = ruleset(random.Random(3))
     nft.apply(table.text)
     writer.learn(table.text)
-    heard, writer._hear = writer._hear, lambda *_: None  # noqa: SLF001 -- nothing else breaks it off
+    heard, writer._hear = writer._hear, lambda *_: None
     for text in ("add", "delete"):
         writer.apply(f"{text} element inet korat allowed {{ 0:77 : none }}\n")
-    writer._hear = heard  # noqa: SLF001 -- as above
+    writer._hear = heard
     with pytest.raises(Conflict):
         writer.apply("delete element inet korat allowed { 0:77 }\n")
 
@@ -150,7 +150,7 @@ def test_messages_are_counted_anew_before_their_numbers_end(handles):
     table = ruleset(random.Random(4))
     nft.apply(table.text)
     writer.learn(table.text)
-    writer._sequence = (1 << 32) - 2  # noqa: SLF001 -- after days of changes
+    writer._sequence = (1 << 32) - 2
     assert writer.apply("add element inet korat allowed { 0:77 : none }\n")
     with pytest.raises(Conflict):
         writer.apply("delete element inet korat allowed { 0:78 }\n")

@@ -16,9 +16,10 @@ from korat.core.render.nft.simulate import Packet, Simulator
 from nft_transaction import Table
 from strategies_policy import NODE, clusters, packets
 
-
 #: Each example makes a node of each side; to make a failing one smaller takes longer than it helps.
-SOME = settings(phases=[Phase.explicit, Phase.reuse, Phase.generate], max_examples=settings().max_examples // 3)
+SOME = settings(
+    phases=[Phase.explicit, Phase.reuse, Phase.generate], max_examples=settings().max_examples // 3
+)
 
 
 class Kernel:

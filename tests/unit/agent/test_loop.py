@@ -148,11 +148,11 @@ def test_after_a_defect_in_the_middle_of_a_turn_the_state_is_made_from_a_complet
     for each in (endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2")):
         store.create(each.key, dump(each))
     faults = [ZeroDivisionError("a defect"), ZeroDivisionError("another")]
-    honest = NodeCompiler._replan  # noqa: SLF001 -- where a turn has come half way
+    honest = NodeCompiler._replan
 
     def replan(compiler):
-        if faults and len(compiler._local) == 3:  # noqa: SLF001 -- after the first state
-            for planned in compiler._plans.values():  # noqa: SLF001 -- to break it
+        if faults and len(compiler._local) == 3:
+            for planned in compiler._plans.values():
                 planned.clear()
             raise faults.pop()
         honest(compiler)

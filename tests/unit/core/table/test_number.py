@@ -3,10 +3,10 @@
 import pytest
 
 from korat.agent.intent import NodeState, intent
+from korat.core.net.address import Addr
 from korat.core.render.nft.diff import stages
 from korat.core.render.nft.ruleset import Hook
 from korat.core.render.nft.simulate import Packet, Simulator
-from korat.core.net.address import Addr
 from korat.core.table import number
 from korat.core.table.number import Numbers, drawn
 from nft_transaction import Table

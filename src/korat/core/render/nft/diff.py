@@ -18,14 +18,14 @@ be replaced: kernels refuse to lead to the new one as long as they still know th
 A packet that is on its way while the kernel commits sees the rules of before and the elements of
 after. An element that leads it to a chain of the same transaction finds that chain still empty, and
 an empty chain returns, which for policy is an allow; a map that was emptied sends it on to the
-default. So the node goes by ``stages``: new things first, unreachable; then the switch; then the old
-ones go, when no packet is left in them. Elements under a number that packets carry are such things
-too: early when no packet carries it yet, late when none does any more.
+default. So the node goes by ``stages``: new things first, unreachable; then the switch; then the
+old ones go, when no packet is left in them. Elements under a number that packets carry are such
+things too: early when no packet carries it yet, late when none does any more.
 
 The switch is one transaction, so that whoever comes between two of them is judged as before or as
 after. Addresses that were led to their new classes before it would meet there what is decided about
-those classes still: that may be more open than both. A packet under way while the switch commits may
-be of its old class and meet what is decided about it now; its connection is judged again after that.
+those classes still, which may be more open than both. A packet under way while the switch commits
+may be of its old class and meet what is decided now; its connection is judged again after that.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
