@@ -163,6 +163,6 @@ TestNode = Node.TestCase
 #: Each step makes a node from scratch; many short histories find more than few long ones.
 TestNode.settings = settings(
     max_examples=max(10, settings().max_examples // 5),
-    stateful_step_count=8,
+    stateful_step_count=6,
     report_multiple_bugs=False,
 )
