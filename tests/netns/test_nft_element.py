@@ -47,7 +47,6 @@ def ruleset(dice):
             "hosts4": NumberMap(
                 (Type.IPV4,),
                 {(0x0A000000 + n,): number() for n in dice.sample(range(999), 600)},
-                pace=Pace.MOVE,
             ),
             "hosts6": NumberMap((Type.IPV6,), {(v6 + number(),): number() for _ in range(20)}),
             "cells": NumberMap(
@@ -117,6 +116,44 @@ def test_what_is_refused_changes_nothing(handles):
     assert listed(nft) == before
     assert writer.apply(f"delete element inet korat hosts4 {{ {there} }}\n")
     assert listed(nft) != before
+
+
+def test_a_batch_larger_than_a_sockets_own_buffer(handles):
+    nft, writer = handles
+    hosts = {"hosts": NumberMap((Type.IPV4,), {(n,): n for n in range(1, 30_000)})}
+    before, after = Ruleset({"hosts": NumberMap((Type.IPV4,))}), Ruleset(hosts)
+    nft.apply(before.text)
+    writer.learn(before.text)
+    (transaction,) = stages(before, after)
+    assert writer.apply(transaction)
+    written = listed(nft)
+    nft.apply(after.text)
+    assert written == listed(nft)
+
+
+def test_answers_that_were_left_unheard_answer_nothing_later(handles):
+    """As when a signal broke the hearing off: what is refused then must not look as if done."""
+    nft, writer = handles
+    table = ruleset(random.Random(3))
+    nft.apply(table.text)
+    writer.learn(table.text)
+    heard, writer._hear = writer._hear, lambda *_: None
+    for text in ("add", "delete"):
+        writer.apply(f"{text} element inet korat allowed {{ 0:77 : none }}\n")
+    writer._hear = heard
+    with pytest.raises(Conflict):
+        writer.apply("delete element inet korat allowed { 0:77 }\n")
+
+
+def test_messages_are_counted_anew_before_their_numbers_end(handles):
+    nft, writer = handles
+    table = ruleset(random.Random(4))
+    nft.apply(table.text)
+    writer.learn(table.text)
+    writer._sequence = (1 << 32) - 2
+    assert writer.apply("add element inet korat allowed { 0:77 : none }\n")
+    with pytest.raises(Conflict):
+        writer.apply("delete element inet korat allowed { 0:78 }\n")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,17 @@ must lead from what was there to it.
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from msgspec.structs import replace
 
 from korat.agent.intent import NodeState, intent
+from korat.core.model.codec import dump, load
+from korat.core.net.address import Addr
+from korat.core.policy.host import HostInterface
 from korat.core.render.nft.check import check
 from korat.core.render.nft.diff import stages
 from korat.core.render.nft.ruleset import NamedSet
 from nft_transaction import Table
-from strategies_policy import NODE, clusters
+from strategies_policy import HOST_ADDRESSES, NODE, clusters
 
 
 def by_key(resources):
@@ -30,6 +34,7 @@ class Node(RuleBasedStateMachine):
         self.there = {}
         self.ruleset = None
         self.kernel = Table()
+        self.interfaces = ()
 
     def turn(self, changes):
         for key, resource in changes.items():
@@ -38,7 +43,7 @@ class Node(RuleBasedStateMachine):
                 self.there.pop(key, None)
             else:
                 self.there[key] = resource
-        found, fresh = self.state.intent(), intent(self.there, NODE, {})
+        found, fresh = self.state.intent(), intent(self.there, NODE, {}, self.interfaces)
         check(found.ruleset)
         assert dict(found.ruleset.chains) == dict(fresh.ruleset.chains)
         assert plain(found.ruleset) == plain(fresh.ruleset)
@@ -74,6 +79,59 @@ class Node(RuleBasedStateMachine):
         gone = data.draw(st.lists(st.sampled_from(sorted(self.there)), min_size=1, max_size=4))
         self.turn(dict.fromkeys(gone))
 
+    def some(self, data, *kinds):
+        """Some of the objects of these kinds that are there."""
+        keys = sorted(key for key in self.there if key.kind in kinds)
+        chosen = data.draw(st.lists(st.sampled_from(keys), max_size=3)) if keys else []
+        return [self.there[key] for key in chosen]
+
+    @rule(data=st.data(), node=st.sampled_from((NODE, "there", "")))
+    def some_move_to_another_node(self, data, node):
+        found = self.some(data, "WorkloadEndpoint", "HostEndpoint")
+        self.turn({e.key: replace(e, spec=replace(e.spec, node=node)) for e in found})
+
+    @rule(data=st.data(), name=st.sampled_from(("cali1", "cali2", "", "eth0", 'no"name')))
+    def some_claim_an_interface(self, data, name):
+        found = self.some(data, "WorkloadEndpoint")
+        self.turn({e.key: replace(e, spec=replace(e.spec, interface_name=name)) for e in found})
+
+    @rule(data=st.data(), address=st.sampled_from(("10.0.0.1/32", "fd00::2/128", "nonsense")))
+    def some_claim_an_address(self, data, address):
+        found = self.some(data, "WorkloadEndpoint")
+        self.turn({e.key: replace(e, spec=replace(e.spec, ip_networks=(address,))) for e in found})
+
+    @rule(data=st.data(), label=st.sampled_from(("app", "role", "pcns.team")))
+    def labels_change(self, data, label):
+        """Those that namespaces and accounts lend, and own ones."""
+        turn = {}
+        for each in self.some(data, "Profile"):
+            lent = {**each.spec.labels_to_apply, label: data.draw(st.sampled_from("axp"))}
+            turn[each.key] = replace(each, spec=replace(each.spec, labels_to_apply=lent))
+        for each in self.some(data, "WorkloadEndpoint", "NetworkSet", "GlobalNetworkSet"):
+            own = {**each.metadata.labels, label: data.draw(st.sampled_from("axp"))}
+            turn[each.key] = replace(each, metadata=replace(each.metadata, labels=own))
+        self.turn(turn)
+
+    @rule(data=st.data())
+    def some_are_written_again_as_they_are(self, data):
+        again = [self.there[key] for key in sorted(self.there) if data.draw(st.booleans())]
+        before = self.ruleset
+        self.turn({each.key: load(each.key, dump(each)) for each in again})
+        assert stages(before, self.ruleset) == ()
+
+    @rule(data=st.data())
+    def some_go_and_come_again(self, data):
+        gone = self.some(data, *{key.kind for key in self.there})
+        self.turn(dict.fromkeys(each.key for each in gone))
+        self.turn({each.key: each for each in gone})
+
+    @rule(names=st.sets(st.sampled_from(("eth0", "eth1", "cali1"))))
+    def interfaces_come_and_go(self, names):
+        own = frozenset(map(Addr.parse, HOST_ADDRESSES.values()))
+        self.interfaces = tuple(HostInterface(name, own) for name in sorted(names))
+        self.state.see(self.interfaces)
+        self.turn({})
+
     @rule()
     def nothing_happens(self):
         self.turn({})
@@ -104,5 +162,7 @@ def plain(ruleset):
 TestNode = Node.TestCase
 #: Each step makes a node from scratch; many short histories find more than few long ones.
 TestNode.settings = settings(
-    max_examples=max(10, settings().max_examples // 5), stateful_step_count=6
+    max_examples=max(10, settings().max_examples // 5),
+    stateful_step_count=6,
+    report_multiple_bugs=False,
 )

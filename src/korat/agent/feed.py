@@ -18,7 +18,8 @@ from korat.ports import Record, Store
 
 log = structlog.get_logger(__name__)
 
-_POLL_S = 30.0
+#: How long it takes to notice that somebody wants everything once more.
+_POLL_S = 2.0
 _RETRY_FIRST_S = 0.2
 _RETRY_LAST_S = 10.0
 
@@ -35,9 +36,13 @@ class Batch:
 class Feed:
     """Runs in its own thread from ``start`` to ``stop``; calls ``deliver`` with each batch."""
 
-    def __init__(self, store: Store, deliver: Callable[[Batch], None]) -> None:
+    def __init__(
+        self, store: Store, deliver: Callable[[Batch], None], again: threading.Event | None = None
+    ) -> None:
+        """Whoever sets ``again`` has lost what was delivered, and gets all of it once more."""
         self._store = store
         self._deliver = deliver
+        self._again = again or threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store-feed", daemon=True)
 
@@ -65,11 +70,12 @@ class Feed:
                 pause_s = min(pause_s * 2, _RETRY_LAST_S)
 
     def _follow(self) -> None:
+        self._again.clear()
         snapshot = self._store.list()
         everything: dict[Key, Record | None] = {r.key: r for r in snapshot.records}
         self._deliver(Batch(everything, snapshot.revision, full=True))
         with self._store.watch(snapshot.revision) as watch:
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and not self._again.is_set():
                 events = watch.poll(_POLL_S)
                 if events:
                     changes = {e.key: e.record for e in events}

@@ -149,7 +149,8 @@ class NodeState:
     def _framed(self) -> _Frame:
         node = self._others.get(Key("Node", "", self._node_name))
         labels = node.metadata.labels if node else {}
-        objects = self._others.values()
+        # In the order of keys, for what is said must not depend on who came first.
+        objects = [self._others[key] for key in sorted(self._others)]
         felix, problems = settings(self._node_name, labels, objects, self._environ)
         made = NodeInput(
             NodePolicy((), {}),

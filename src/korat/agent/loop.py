@@ -60,12 +60,20 @@ class NodeLoop:
         environ: Mapping[str, str],
         kernel: Kernel,
         on_applied: Callable[[int], None] = lambda _revision: None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        """``on_applied`` hears each revision that the kernel has come to enforce."""
+        """``on_applied`` hears each revision that the kernel has come to enforce.
+
+        ``on_lost`` is told when a defect broke the state: everything must be delivered once more.
+        """
         self._kernel = kernel
         self._on_applied = on_applied
+        self._on_lost = on_lost
+        self._node_name, self._environ = node_name, environ
         self._changed = threading.Condition()
         self._pending: list[Batch] = []
+        self._taken: list[Batch] = []
+        self._wanted: Intent | None = None
         self._refresh = False
         self._reload = False
         self._stopping = False
@@ -120,10 +128,12 @@ class NodeLoop:
     def run(self) -> None:
         """Loop until ``stop``."""
         pause_s = 0.0
-        while self._take(pause_s):
+        while self._wait(pause_s):
             try:
-                self._apply()
-                pause_s = 0.0
+                self._work_out()
+                if self._wanted is not None:
+                    self._apply(self._wanted)
+                    pause_s = 0.0
             except Exception as error:
                 self._in_kernel = self._routes = None
                 pause_s = min(max(pause_s * 2, _RETRY_FIRST_S), _RETRY_LAST_S)
@@ -131,28 +141,50 @@ class NodeLoop:
                 what = "cannot program the kernel" if known else "a defect; the last policy stays"
                 log.error(what, error=str(error), retry_s=pause_s, exc_info=not known)
 
-    def _take(self, pause_s: float) -> bool:
-        """Wait for something to do and merge it into the state; False to end."""
+    def _work_out(self) -> None:
+        """Bring the state up to what was taken, and say what follows.
+
+        A defect in the middle leaves half a state, from which nothing right would ever follow: it
+        is thrown away, and begun anew with a complete read.
+        """
+        interfaces = None if self._seen else self._kernel.interfaces()
+        batches, self._taken = self._taken, []
+        try:
+            for batch in batches:
+                self._merge(batch)
+            if interfaces is not None:
+                self._state.see(interfaces)
+                self._seen = True
+            self._wanted = self._state.intent() if self._read else None
+        except Exception:
+            self._state = NodeState(self._node_name, self._environ)
+            self._read = self._seen = False
+            self._on_lost()
+            raise
+
+    def _wait(self, pause_s: float) -> bool:
+        """Wait for something to do and take it; False to end."""
         with self._changed:
             if pause_s:
                 self._changed.wait_for(lambda: self._stopping, pause_s)
                 self._refresh = True
             self._changed.wait_for(self._has_work)
-            batches, self._pending = self._pending, []
+            self._taken += self._pending
+            self._pending = []
             if self._refresh:
                 self._routes = None
                 self._seen = False
             if self._reload:
                 self._in_kernel = None
             self._refresh = self._reload = False
-        for batch in batches:
-            self._merge(batch)
         return not self._stopping
 
     def _has_work(self) -> bool:
         return self._stopping or bool(self._pending) or (self._refresh and self._read)
 
     def _merge(self, batch: Batch) -> None:
+        if not batch.full and not self._read:
+            return  # It tells of changes of a state that was lost.
         if batch.full:
             for key in self._state.known - batch.changes.keys():
                 self._state.set(key, None)
@@ -161,12 +193,8 @@ class NodeLoop:
         self._read = True
         self._revision = batch.revision
 
-    def _apply(self) -> None:
+    def _apply(self, wanted: Intent) -> None:
         begun = time.perf_counter()
-        if not self._seen:
-            self._state.see(self._kernel.interfaces())
-            self._seen = True
-        wanted = self._state.intent()
         transactions = stages(self._in_kernel, wanted.ruleset)
         for transaction in transactions:
             self._kernel.apply(transaction)

@@ -62,8 +62,13 @@ def run(environ: Mapping[str, str]) -> None:
     kernel.prepare()
     store = open_store(environ)
     _announce(Client(store), settings)
+    lost = threading.Event()
     loop = NodeLoop(
-        settings.node_name, environ, kernel, lambda done: _report(settings, observer, done)
+        settings.node_name,
+        environ,
+        kernel,
+        lambda done: _report(settings, observer, done),
+        lost.set,
     )
     observer = Observer(settings.node_name, settings.run_dir, lambda: loop.enforced)
     workloads = Workloads(
@@ -74,7 +79,7 @@ def run(environ: Mapping[str, str]) -> None:
         wait_programmed=lambda _key, timeout_s: _programmed(store, loop, timeout_s),
         ready=lambda: "" if loop.ready else "the first policy is not in the kernel",
     )
-    with contextlib.closing(kernel), _threads(loop, store, observer):
+    with contextlib.closing(kernel), _threads(loop, Feed(store, loop.deliver, lost), observer):
         asyncio.run(_serve_until_told(settings.socket_path, workloads))
 
 
@@ -107,9 +112,8 @@ def _announce(client: Client, settings: NodeSettings) -> None:
 
 
 @contextlib.contextmanager
-def _threads(loop: NodeLoop, store: Store, observer: Observer) -> Iterator[None]:
+def _threads(loop: NodeLoop, feed: Feed, observer: Observer) -> Iterator[None]:
     """The observer, the feed, the monitor and the loop itself, ended in that order."""
-    feed = Feed(store, loop.deliver)
     monitor = Monitor(
         "korat",
         on_link=lambda: loop.refresh(reload=False),

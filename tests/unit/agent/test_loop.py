@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from korat.agent.feed import Batch, Feed
+from korat.agent.intent import NodeState, intent
 from korat.agent.loop import NodeLoop
 from korat.core.errors import Unavailable
 from korat.core.model.codec import dump
@@ -14,6 +15,7 @@ from korat.core.model.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
 from korat.core.model.key import Key
 from korat.core.model.resource import Metadata
 from korat.core.net.address import Addr
+from korat.core.table.compile import NodeCompiler
 from korat.drivers.store.memory import MemoryStore
 from korat.ports import Record
 
@@ -138,6 +140,62 @@ def test_after_a_failure_everything_is_loaded_anew(fault: Exception):
         assert loop.wait_applied(2, WAIT_S)
     assert '"calia"' in kernel.transactions[-1], "all of it, not the difference to a lost state"
     assert '"calib"' in kernel.transactions[-1]
+
+
+def test_after_a_defect_in_the_middle_of_a_turn_the_state_is_made_from_a_complete_read(monkeypatch):
+    """Half of the state has heard of the change, the other half has not."""
+    store = MemoryStore()
+    for each in (endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2")):
+        store.create(each.key, dump(each))
+    faults = [ZeroDivisionError("a defect"), ZeroDivisionError("another")]
+    honest = NodeCompiler._replan
+
+    def replan(compiler):
+        if faults and len(compiler._local) == 3:
+            for planned in compiler._plans.values():
+                planned.clear()
+            raise faults.pop()
+        honest(compiler)
+
+    monkeypatch.setattr(NodeCompiler, "_replan", replan)
+    kernel, lost = Kernel(), threading.Event()
+    loop = NodeLoop("vm1", {}, kernel, on_lost=lost.set)
+    feed = Feed(store, loop.deliver, lost)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    feed.start()
+    try:
+        assert loop.wait_applied(2, WAIT_S)
+        third = endpoint("c", "10.0.0.3")
+        revision = store.create(third.key, dump(third)).revision
+        assert loop.wait_applied(revision, 3 * WAIT_S)
+    finally:
+        feed.stop()
+        loop.stop()
+        thread.join(WAIT_S)
+    assert not faults
+    resources = [endpoint(name, f"10.0.0.{n}") for n, name in enumerate("abc", 1)]
+    assert kernel.transactions[-1] == intent({r.key: r for r in resources}, "vm1", {}).ruleset.text
+
+
+def test_a_defect_while_objects_are_taken_does_not_end_the_loop(monkeypatch):
+    faults = [ZeroDivisionError("a defect")]
+    honest = NodeState.set
+
+    def take(state, key, resource):
+        if faults:
+            raise faults.pop()
+        honest(state, key, resource)
+
+    monkeypatch.setattr(NodeState, "set", take)
+    kernel = Kernel()
+    with running(kernel) as loop:
+        loop.deliver(batch(1, endpoint("a", "10.0.0.1"), full=True))
+        loop.deliver(batch(2, endpoint("b", "10.0.0.2")))
+        assert not loop.wait_applied(1, 0.5)
+        loop.deliver(batch(3, endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2"), full=True))
+        assert loop.wait_applied(3, WAIT_S)
+    assert set(kernel.routes.values()) == {"calia", "calib"}
 
 
 def test_who_left_is_forgotten_also_when_the_agent_was_away():

@@ -175,7 +175,11 @@ class Inventory:
         lot: _Lot | None = None
         if isinstance(resource, WorkloadEndpoint):
             lot = self._lot(own_labels(resource), resource.spec.profiles)
-            found = endpoint_of(resource, lot.labels)
+            try:
+                found = endpoint_of(resource, lot.labels)
+            except ValueError:
+                self._forget_unused(lot)
+                raise
         before = self._lot_of.pop(key, None)
         if lot is not None and found is not None:
             lot.uses += 1
@@ -186,8 +190,7 @@ class Inventory:
             self._endpoints.pop(key, None)
         if before is not None:
             before.uses -= 1
-            if not before.uses:
-                del self._lots[before.key]
+            self._forget_unused(before)
             if lot is None or lot.profiles != before.profiles:
                 self._repay(key, before.profiles)
                 self._borrow(key, lot.profiles if lot is not None else ())
@@ -200,6 +203,10 @@ class Inventory:
             lot = self._lots[key] = _Lot(key, own, profiles)
             lot.labels = inherited(own, profiles, self._lent)
         return lot
+
+    def _forget_unused(self, lot: _Lot) -> None:
+        if not lot.uses:
+            del self._lots[lot.key]
 
     def _set_host(self, key: Key, resource: Resource | None) -> None:
         found = host_of(resource, self._lent) if isinstance(resource, HostEndpoint) else None

@@ -89,6 +89,7 @@ class ClassBook:
                     del self._by_bit[bit]
             self._numbers.take_back(each.number)
             self.dead.append(each.number)
+        self._numbers.settle()
         self.born = [each for each in self.born if each not in self._idle]
         self._idle.clear()
         alive: dict[int, int | None] = {each.number: each.truth for each in self.born}

@@ -60,6 +60,7 @@ class Governors:
         """A policy came, changed, or (None) went."""
         before = self._policies.pop(key, None)
         if before is not None:
+            del self._ranks[key]
             own = self._by_selector[before.selector]
             self.stale |= self._index.matching(before.selector)
             own.discard(key)

@@ -1,7 +1,11 @@
 """Numbers that stand for contents: classes, tables and outcomes, as packets carry them.
 
 A number is drawn from a text of what it stands for, so it stays the same whatever else there is and
-however the node came to it. Two texts that draw the same number are told apart by counting on.
+however the node came to it. Two texts that draw the same number are told apart by counting on; only
+then does it matter who came first.
+
+A number that was given back rests until the end of the turn: packets are still led by it while the
+kernel is changed, so that it must not stand for two things within one change.
 """
 
 import hashlib
@@ -16,18 +20,28 @@ class Numbers:
 
     def __init__(self) -> None:
         self._taken: dict[int, str] = {}
+        self._resting: set[int] = set()
 
     def give(self, text: str) -> int:
-        """A number for a text that has none yet."""
+        """A number for a text that has none; the same as before if it had one in this turn."""
         number = drawn(text)
         while number in self._taken:
+            if number in self._resting and self._taken[number] == text:
+                self._resting.discard(number)
+                return number
             number = number % _LAST + 1
         self._taken[number] = text
         return number
 
     def take_back(self, number: int) -> None:
-        """The number stands for nothing any more."""
-        del self._taken[number]
+        """The number stands for nothing any more, and rests."""
+        self._resting.add(number)
+
+    def settle(self) -> None:
+        """End a turn: what rested may stand for something else."""
+        for number in self._resting:
+            del self._taken[number]
+        self._resting.clear()
 
 
 def drawn(text: str) -> int:

@@ -94,8 +94,11 @@ class Owners:
             return
         if owner.served is not None:
             del self._served[owner.served]
-            self._of_service[owner.served[0]].discard(owner)
-            self.topics.add(owner.served[0])
+            service = owner.served[0]
+            self._of_service[service].discard(owner)
+            if not self._of_service[service]:
+                del self._of_service[service]
+            self.topics.add(service)
             return
         del self._labelled[id(owner.labels), owner.ports]
         self._index.remove_item(owner)

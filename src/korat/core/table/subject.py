@@ -23,8 +23,8 @@ _INTERNED = 1024
 class Subject:
     """Interfaces with one plan and the same truths of their own addresses.
 
-    ``tables`` has the classes whose table is not the default class's; ``intricate`` says why the
-    tables cannot be made, if they cannot.
+    ``tables`` has the classes whose table is not the default class's; ``intricate`` has those whose
+    table cannot be made, and says why.
     """
 
     __slots__ = ("_known", "default", "interfaces", "intricate", "own", "planned", "tables")
@@ -34,30 +34,42 @@ class Subject:
         self.own = own
         self.interfaces: set[str] = set()
         self.tables: dict[int, VerdictTable] = {}
-        self.intricate = ""
-        self._known: dict[int, VerdictTable | None] = {}
-        self.default = self._table(0)
+        self.intricate: dict[int, IntricateError] = {}
+        self._known: dict[int, VerdictTable | IntricateError] = {}
+        self.default = self._table(NOBODY, 0)
 
     def meet(self, peer: PeerClass) -> VerdictTable | None:
         """A class that came; the table, where it is not the default's."""
         truth = peer.truth & self.planned.plan.peer_mask
-        table = self._table(truth) if truth else None
+        table = self._table(peer.number, truth) if truth else None
         if table is None or table == self.default:
             return None
         self.tables[peer.number] = table
         return table
 
-    def _table(self, peer: int) -> VerdictTable | None:
-        if peer in self._known:
-            return self._known[peer]
-        if len(self._known) > _REMEMBERED * (len(self.tables) + 64):
-            self._known.clear()
+    def leave(self, number: int) -> bool:
+        """A class that went; whether it had a table of its own."""
+        self.intricate.pop(number, None)
+        return self.tables.pop(number, None) is not None
+
+    def _table(self, number: int, peer: int) -> VerdictTable | None:
+        """The table of a class by what is true of it; None, and noted, where it is intricate."""
+        known = self._known.get(peer)
+        if known is None:
+            if len(self._known) > _REMEMBERED * (len(self.tables) + 64):
+                self._known.clear()
+            known = self._known[peer] = self._strictest(peer)
+        if isinstance(known, IntricateError):
+            self.intricate[number] = known
+            return None
+        return known
+
+    def _strictest(self, peer: int) -> VerdictTable | IntricateError:
         try:
-            table = strictest([self._painted(own, peer) for own in self.own])
+            return strictest([self._painted(own, peer) for own in self.own])
         except IntricateError as error:
-            self.intricate, table = str(error), None
-        self._known[peer] = table
-        return table
+            # Without the frames it came through, which hold whatever they worked on.
+            return error.with_traceback(None)
 
     def _painted(self, own: int, peer: int) -> VerdictTable:
         plan = self.planned.plan
@@ -110,7 +122,7 @@ class Subjects:
         born = tuple(born)
         for subject in self._subjects.values():
             for number in dead:
-                if subject.tables.pop(number, None) is not None:
+                if subject.leave(number):
                     for interface in subject.interfaces:
                         self._changes[number, interface] = None
             for peer in born:
@@ -131,7 +143,7 @@ class Subjects:
 
     def intricate(self) -> Iterator[str]:
         """Why some tables could not be made."""
-        return (each.intricate for each in self._subjects.values() if each.intricate)
+        return (str(why) for each in self._subjects.values() for why in each.intricate.values())
 
     def _set(self, spot: Spot, table: VerdictTable) -> None:
         # Equal tables become one object: whoever comes first lends it to the others.

@@ -87,7 +87,7 @@ class Monitor:
         if data is None:
             self._overrun()
             return
-        for kind, _, body in messages(data):
+        for kind, _, body, _ in messages(data):
             if kind >> 8 != _NFNL_SUBSYS_NFTABLES:
                 continue
             parts = dict(attributes(body, GENERIC.size))

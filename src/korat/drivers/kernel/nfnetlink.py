@@ -30,21 +30,22 @@ _SO_RCVBUFFORCE = 33
 
 
 class Message(NamedTuple):
-    """One message: its type, its flags, and all that follows its header."""
+    """One message: its type, its flags, all that follows its header; whom it answers."""
 
     kind: int
     flags: int
     body: bytes
+    sequence: int = 0
 
 
 def messages(data: bytes) -> Iterator[Message]:
     """The messages of one datagram."""
     at = 0
     while at + _HEADER.size <= len(data):
-        length, kind, flags, *_ = _HEADER.unpack_from(data, at)
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
         if length < _HEADER.size:
             return
-        yield Message(kind, flags, data[at + _HEADER.size : at + length])
+        yield Message(kind, flags, data[at + _HEADER.size : at + length], sequence)
         at += (length + 3) & ~3
 
 

@@ -12,6 +12,7 @@ Source: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h; net/netfilter/
 
 import errno
 import ipaddress
+import os
 import re
 import socket
 import struct
@@ -45,7 +46,11 @@ _COMMENT = 0  # NFTNL_UDATA_OBJ_COMMENT
 #: An attribute's length has 16 bits, and the largest element takes some 80 octets.
 _ELEMENTS_PER_MESSAGE = 500
 _QUEUE_BYTES = 4 << 20
+#: Not in Python's socket module; unlike SO_SNDBUF it is not held to net.core.wmem_max.
+_SO_SNDBUFFORCE = 32
 _IFNAME_BYTES = 16
+#: Messages are counted in 32 bits; a batch that begins below this does not reach their end.
+_SEQUENCE_MAX = 1 << 31
 
 _DECLARED = re.compile(
     r"^add (?:map|set) inet korat (\S+) \{ type ([^:;]+?)(?: : (\w+))?;( flags [^;]*;)?",
@@ -102,6 +107,7 @@ class ElementWriter:
     def __init__(self) -> None:
         self._socket = open_socket(_QUEUE_BYTES)
         self._sequence = 0
+        self._room = 0
         self._lookups: dict[str, tuple[tuple[_Encoder, ...], str]] = {}
 
     def close(self) -> None:
@@ -156,6 +162,8 @@ class ElementWriter:
 
     def _send(self, bodies: Sequence[tuple[int, bytes]]) -> None:
         batch = GENERIC.pack(0, 0, _SUBSYSTEM)
+        if self._sequence > _SEQUENCE_MAX:
+            self._sequence = 0
         self._sequence += 1
         begin = self._sequence
         parts = [numbered(_BATCH_BEGIN, 0, begin, batch)]
@@ -164,19 +172,33 @@ class ElementWriter:
             flags = ACK | (_CREATE if kind in (_NEWSETELEM, _NEWOBJ) else 0)
             parts.append(numbered(kind, flags, self._sequence, body))
         parts.append(numbered(_BATCH_END, 0, self._sequence, batch))
+        text = b"".join(parts)
         try:
-            self._socket.send(b"".join(parts))
-            self._hear(len(bodies))
+            self._make_room(len(text))
+            self._socket.send(text)
+            self._hear(begin, len(bodies))
         except OSError as error:
             raise _translated(error) from error
 
-    def _hear(self, answers: int) -> None:
-        """Every message is answered, in order; the first that was refused says why."""
+    def _make_room(self, octets: int) -> None:
+        """A batch is sent in one piece, which must not be larger than the socket's buffer."""
+        if octets > self._room:
+            self._room = 2 * octets
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, self._room)
+
+    def _hear(self, begin: int, answers: int) -> None:
+        """Every message is answered, in order; the first that was refused says why.
+
+        What is wrong with the batch as a whole answers to its beginning, perhaps alone. Answers to
+        earlier batches are here when hearing them was broken off.
+        """
         refused: OSError | None = None
         while answers > 0:
             for each in messages(self._socket.recv(1 << 20)):
-                if each.kind != ERROR:
+                if each.kind != ERROR or not begin <= each.sequence <= self._sequence:
                     continue
+                if each.sequence == begin:
+                    raise fault(each.body) or OSError(errno.EPROTO, os.strerror(errno.EPROTO))
                 answers -= 1
                 refused = refused or fault(each.body)
         if refused is not None:

@@ -18,10 +18,14 @@ be replaced: kernels refuse to lead to the new one as long as they still know th
 A packet that is on its way while the kernel commits sees the rules of before and the elements of
 after. An element that leads it to a chain of the same transaction finds that chain still empty, and
 an empty chain returns, which for policy is an allow; a map that was emptied sends it on to the
-default. So the node goes by ``stages``: new things first, unreachable; then what leads packets to
-them; then the switch; then the old ones go, when no packet is left in them. Elements under a number
-that packets carry are such things too: early when no packet carries it yet, late when none does any
-more.
+default. So the node goes by ``stages``: new things first, unreachable; then the switch; then the
+old ones go, when no packet is left in them. Elements under a number that packets carry are such
+things too: early when no packet carries it yet, late when none does any more.
+
+The switch is one transaction, so that whoever comes between two of them is judged as before or as
+after. Addresses that were led to their new classes before it would meet there what is decided about
+those classes still, which may be more open than both. A packet under way while the switch commits
+may be of its old class and meet what is decided now; its connection is judged again after that.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -73,7 +77,7 @@ def _transactions(old: Ruleset | None, new: Ruleset, *, staged: bool) -> Iterato
         yield new.text
         return
     whole = _Step(old, new)
-    steps = _Steps(*(_Step(old, new) for _ in range(4))) if staged else _Steps(*[whole] * 4)
+    steps = _Steps(*(_Step(old, new) for _ in range(3))) if staged else _Steps(*[whole] * 3)
     _sort_chains(old, new, steps)
     _sort_lookups(old, new, steps)
     for name, before, after in differences(old.counters, new.counters):
@@ -142,10 +146,9 @@ class _Step:
 
 
 class _Steps(NamedTuple):
-    """What builds, what moves packets, what switches, what clears away; maybe all one step."""
+    """What builds, what switches, what clears away; maybe all one step."""
 
     build: _Step
-    move: _Step
     switch: _Step
     clear: _Step
 
@@ -153,14 +156,12 @@ class _Steps(NamedTuple):
         """As few steps as may be.
 
         A packet under way could meet what is made in the same transaction and is still empty; but
-        elements of one transaction appear at once, so that where only elements change moving needs
-        no step before it, and switching none if nothing moves.
+        elements of one transaction appear at once, so that where only elements change switching
+        needs no step before it.
         """
-        build, move, switch, clear = self
-        if build.born_chains or build.born_lookups:
-            return [build, move, switch, clear]
-        if move.shrunk or move.grown or switch.changed_chains:
-            return [build.joined(move), switch, clear]
+        build, switch, clear = self
+        if build.born_chains or build.born_lookups or switch.changed_chains:
+            return [build, switch, clear]
         return [build.joined(switch), clear]
 
 
@@ -194,17 +195,17 @@ def _sort_elements(name: str, before: Lookup, after: Lookup, steps: _Steps) -> N
     changes = list(_changes(before, after))
     gone = [change.key for change in changes if change.before is not None]
     come = [change.key for change in changes if change.after is not None]
-    own = steps.move if _pace(after) is Pace.MOVE else steps.switch
     if is_interval(before) and len(gone) > 1:
         # libnftables 1.0.6 looks through the whole lookup for every interval that is deleted: 1,000
         # out of 5,000 take it 39 s, and filling all 5,000 anew 0.1 s.
-        own.shrunk[name], own.grown[name] = None, list(after.elements)
+        steps.switch.shrunk[name], steps.switch.grown[name] = None, list(after.elements)
         return
+    other = {change.key for change in changes if None not in (change.before, change.after)}
     for key in come:
-        step = steps.build if _unreached(key, before) else own
+        step = steps.build if key not in other and _unreached(key, before) else steps.switch
         step.grown.setdefault(name, []).append(key)
     for key in gone:
-        step = steps.clear if _unreached(key, after) else own
+        step = steps.clear if key not in other and _unreached(key, after) else steps.switch
         keys = step.shrunk.setdefault(name, [])
         if keys is not None:
             keys.append(key)

@@ -102,6 +102,7 @@ class OutcomeMap:
 
     def settle(self) -> dict[str, Lookup]:
         """End a turn: the maps, with what came and went."""
+        self._numbers.settle()
         self._allowed_map = self._allowed_map.changed(self._allowed)
         self._counts_map = self._counts_map.changed(self._counts)
         self._trails_map = self._trails_map.changed(self._trails)

@@ -31,7 +31,7 @@ from korat.core.policy.outcome import Direction
 from korat.core.render.nft.key import NFPROTO, Field, Key, Span, Type, is_interface_name
 from korat.core.render.nft.outcome import OutcomeSettings
 from korat.core.render.nft.outcome_map import OutcomeMap
-from korat.core.render.nft.ruleset import Chain, Lookup, NumberMap, Pace, Ruleset, rule
+from korat.core.render.nft.ruleset import Chain, Lookup, NumberMap, Ruleset, rule
 from korat.core.render.nft.statement import (
     DROP,
     RETURN,
@@ -154,8 +154,8 @@ class _Branch:
             self.nets = nets, {(Span(net[0], net[1]),): net[2] for net in nets}
         address = (self._peer.type,)
         return {
-            f"hosts-{self._suffix}": NumberMap(address, hosts, pace=Pace.MOVE),
-            f"nets-{self._suffix}": NumberMap(address, self.nets[1], True, Pace.MOVE),
+            f"hosts-{self._suffix}": NumberMap(address, hosts),
+            f"nets-{self._suffix}": NumberMap(address, self.nets[1], True),
             f"cells-{self._suffix}": NumberMap(
                 (Type.NUMBER, Type.IFNAME), self.cells, carried=numbers
             ),

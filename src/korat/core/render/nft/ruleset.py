@@ -88,8 +88,6 @@ class Pace(Enum):
 
     #: At once, with the rules.
     SWITCH = "switch"
-    #: Before that: packets are led by them to what is looked up at the switch.
-    MOVE = "move"
     #: Keys begin with the number of a content, which never changes: they come before any packet
     #: can carry the number, and go when none can any more.
     CONTENT = "content"

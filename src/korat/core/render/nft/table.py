@@ -127,6 +127,7 @@ class TableMap:
 
     def settle(self) -> dict[str, Lookup]:
         """End a turn: the maps, with what came and went."""
+        self._numbers.settle()
         found: dict[str, Lookup] = {}
         for name, types in _TYPES.items():
             self._maps[name] = self._maps[name].changed(self._changes[name])
