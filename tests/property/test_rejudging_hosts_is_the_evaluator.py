@@ -35,7 +35,7 @@ def tracked(packet, asked):
 def expected(node, own, behind, sent, packet):
     """What the evaluator says of the whole way, interface by interface."""
     if packet.src in own and packet.dst in own:
-        return node.out_of("lo", sent, packet), node.into("lo", sent, packet)
+        return node.out_of("lo", sent, packet), node.into("lo", packet)
     if packet.src in own:
         return (node.out_of(behind(packet.dst), sent, packet),)
     if packet.dst in own:

@@ -125,6 +125,7 @@ class Connections(Generic[E]):
         self._begun = self._ended = 0  # transactions, as far as they are known here
         self._stopping = False
         self._looking: _Wanted | None = None
+        self._by_host = False  # whether this look is about the node's own interfaces, too
         self._judged: _Wanted | None = None  # None: nothing is known of the connections there are
         self._thread: threading.Thread | None = None
 
@@ -206,7 +207,8 @@ class Connections(Generic[E]):
         wanted = self._looking
         if wanted is None:
             return Looked()
-        addresses = _concerned(self._judged, wanted)
+        self._by_host = _own_changed(self._judged, wanted)
+        addresses = None if self._by_host else _concerned(self._judged, wanted)
         nobody = addresses is not None and not addresses
         done = Looked() if nobody else self._cut(wanted, addresses)
         self._judged = wanted
@@ -246,7 +248,8 @@ class Connections(Generic[E]):
         return doomed
 
     def _doomed(self, wanted: _Wanted, places: Places, entries: Iterable[E]) -> tuple[int, list[E]]:
-        host = HostJudge(wanted.own.node, places, self._tracking.route) if wanted.own else None
+        own = wanted.own if self._by_host else None
+        host = HostJudge(own.node, places, self._tracking.route) if own else None
 
         def denies(connection: Connection) -> bool:
             outcome = rejudge(wanted.policy, places, connection)
@@ -259,16 +262,18 @@ class Connections(Generic[E]):
 
 def _concerned(before: _Wanted | None, now: _Wanted) -> frozenset[Addr] | None:
     """An end of each connection that may be denied now; None where it may be any address."""
-    if now.own is not None and (before is None or not _same(before.own, now.own)):
-        return None
     places = now.places(frozenset())
     if before is None or before[1:3] != now[1:3]:
         return places.all
     return affected(before.policy, now.policy).addresses(places)
 
 
-def _same(before: OwnPolicy | None, now: OwnPolicy) -> bool:
-    return before is not None and (before.rules is now.rules or before.rules == now.rules)
+def _own_changed(before: _Wanted | None, now: _Wanted) -> bool:
+    """Whether the node's own interfaces have another policy that may deny, as far as is known."""
+    if now.own is None:
+        return False
+    known = before.own if before is not None else None
+    return known is None or (known.rules is not now.own.rules and known.rules != now.own.rules)
 
 
 def _sorted_out(denies: Callable[[Connection], bool], entries: Iterable[E]) -> tuple[int, list[E]]:

@@ -57,7 +57,8 @@ class HostJudge:
         if sent.src in own:
             if translated.dst in own:
                 leaving = node.out_of(_LOOPBACK, sent, translated)
-                return _denied(leaving) or _denied(node.into(_LOOPBACK, sent, translated))
+                # It is translated before it comes by the loopback interface.
+                return _denied(leaving) or _denied(node.into(_LOOPBACK, translated))
             ways = self._to(translated.dst, sent.src)
             return all(_denied(node.out_of(oif, sent, translated)) for oif in ways)
         arriving = self._from(sent.src, translated.dst)
