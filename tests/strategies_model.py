@@ -210,6 +210,41 @@ SPECS = {
     ),
     "FelixConfiguration": some(interfacePrefix=st.just("cali"), vxlanMTU=st.integers(0, 9000)),
     "ClusterInformation": some(clusterGUID=st.just("0" * 32), datastoreReady=st.booleans()),
+    "KubeControllersConfiguration": some(
+        healthChecks=st.sampled_from(["Enabled", "Disabled"]),
+        etcdV3CompactionPeriod=st.just("10m0s"),
+        controllers=st.fixed_dictionaries(
+            {},
+            optional={
+                "node": st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "syncLabels": st.just("Enabled"),
+                        "hostEndpoint": st.fixed_dictionaries(
+                            {"autoCreate": st.sampled_from(["Enabled", "Disabled"])},
+                            optional={
+                                "templates": st.lists(
+                                    st.fixed_dictionaries(
+                                        {"generateName": LABEL},
+                                        optional={
+                                            "interfaceCIDRs": st.just(["10.0.0.0/8"]),
+                                            "interfacePattern": st.just("^eth[0-9]+$"),
+                                            "labels": LABELS,
+                                            "annotations": LABELS,
+                                            "nodeSelector": st.just("has(zone)"),
+                                        },
+                                    ),
+                                    max_size=2,
+                                )
+                            },
+                        ),
+                    },
+                ),
+                "policy": st.just({"reconcilerPeriod": "5m"}),
+                "loadBalancer": st.just({"assignIPs": "AllServices"}),
+            },
+        ),
+    ),
     "Service": some(
         selector=LABELS,
         type=st.sampled_from(["ClusterIP", "NodePort"]),
@@ -245,7 +280,11 @@ def objects(draw):
     """A valid raw object of any kind, as a user could write it."""
     name = draw(st.sampled_from(sorted(KINDS)))
     kind = KINDS[name]
-    fixed = {"WorkloadEndpoint": "n-k8s-p-eth0", "ClusterInformation": "default"}.get(name)
+    fixed = {
+        "WorkloadEndpoint": "n-k8s-p-eth0",
+        "ClusterInformation": "default",
+        "KubeControllersConfiguration": "default",
+    }.get(name)
     metadata = {"name": fixed or draw(LABEL), "labels": draw(LABELS), "annotations": draw(LABELS)}
     if kind.namespaced and draw(st.booleans()):
         metadata["namespace"] = draw(LABEL)

@@ -2,7 +2,8 @@
 
 Calico lets a connection live on for as long as it talks, whatever policy has become. Here the
 tracked connections of whom the change concerns are judged by the new verdict tables, and only those
-denied are deleted from connection tracking; every other one does not notice. Not for what left the
+denied are deleted from connection tracking; every other one does not notice. When the policy of the
+node's own interfaces has changed, every connection is judged by that too. Not for what left the
 node: ``NodeKernel.forget`` does that at once.
 
 It has a thread of its own, so that a node with many connections is programmed as fast as any other;
@@ -26,7 +27,7 @@ from korat.core.net.address import Addr, Family
 from korat.core.policy.outcome import Action
 from korat.core.render.nft.cut import QUIET_S, Cuts, cut_key
 from korat.core.render.nft.key import Key
-from korat.core.render.nft.node import hook_settings
+from korat.core.render.nft.node import OwnPolicy, hook_settings
 from korat.core.table.rejudge import (
     Connection,
     Places,
@@ -35,6 +36,7 @@ from korat.core.table.rejudge import (
     guarded,
     rejudge,
 )
+from korat.core.table.rejudge_host import HostJudge
 from korat.core.table.value import NodePolicy
 
 log = structlog.get_logger(__name__)
@@ -73,6 +75,9 @@ class Tracking(Protocol[E]):
     def own_addresses(self) -> frozenset[Addr]:
         """All addresses of the node itself."""
 
+    def route(self, addr: Addr, own: Addr | None) -> str | None:
+        """The interface by which the node sends to an address, from one of its own if given."""
+
     def entries(self, addresses: Collection[Addr] | None) -> Iterable[E]:
         """The connections whose original or reply source is one of these, or all."""
 
@@ -89,6 +94,7 @@ class _Wanted(NamedTuple):
     policy: NodePolicy
     prefixes: tuple[str, ...]
     spoofing_allowed: bool
+    own: OwnPolicy | None
 
     def places(self, own: frozenset[Addr]) -> Places:
         return Places.of(
@@ -119,6 +125,7 @@ class Connections(Generic[E]):
         self._begun = self._ended = 0  # transactions, as far as they are known here
         self._stopping = False
         self._looking: _Wanted | None = None
+        self._by_host = False  # whether this look is about the node's own interfaces, too
         self._judged: _Wanted | None = None  # None: nothing is known of the connections there are
         self._thread: threading.Thread | None = None
 
@@ -127,17 +134,25 @@ class Connections(Generic[E]):
         with self._told:
             self._begun += 1
 
-    def changed(self, policy: NodePolicy | None, felix: FelixSettings, *, afresh: bool) -> None:
+    def changed(
+        self,
+        policy: NodePolicy | None,
+        felix: FelixSettings,
+        own: OwnPolicy | None = None,
+        *,
+        afresh: bool,
+    ) -> None:
         """Hear what policy the kernel has come to enforce; returns at once.
 
-        ``afresh``: other packets than the policy of before allows may have got through. Without a
-        policy, or when the settings say so, connections are left alone.
+        ``own`` is that of the node's own interfaces. ``afresh``: other packets than the policy of
+        before allows may have got through. Without a policy, or when the settings say so,
+        connections are left alone.
         """
         hooks = hook_settings(felix)
         on = policy is not None and felix.rejudge_connections
         with self._told:
             self._newest = (
-                _Wanted(policy, hooks.interface_prefixes, hooks.spoofing_allowed)
+                _Wanted(policy, hooks.interface_prefixes, hooks.spoofing_allowed, own)
                 if policy is not None and on
                 else None
             )
@@ -192,7 +207,8 @@ class Connections(Generic[E]):
         wanted = self._looking
         if wanted is None:
             return Looked()
-        addresses = _concerned(self._judged, wanted)
+        self._by_host = _own_changed(self._judged, wanted)
+        addresses = None if self._by_host else _concerned(self._judged, wanted)
         nobody = addresses is not None and not addresses
         done = Looked() if nobody else self._cut(wanted, addresses)
         self._judged = wanted
@@ -202,7 +218,7 @@ class Connections(Generic[E]):
         begun = time.perf_counter()
         places = wanted.places(self._tracking.own_addresses())
         self._tracking.settle()
-        judged, doomed = _doomed(wanted.policy, places, self._tracking.entries(addresses))
+        judged, doomed = self._doomed(wanted, places, self._tracking.entries(addresses))
         doomed = self._still(doomed, places.own)
         gone = 0
         if doomed:
@@ -225,22 +241,42 @@ class Connections(Generic[E]):
             if newest is None:
                 return []
             if newest is not self._looking:
-                _, doomed = _doomed(newest.policy, newest.places(own), doomed)
+                _, doomed = self._doomed(newest, newest.places(own), doomed)
             with self._told:
                 if begun == self._begun:
                     break
         return doomed
 
+    def _doomed(self, wanted: _Wanted, places: Places, entries: Iterable[E]) -> tuple[int, list[E]]:
+        own = wanted.own if self._by_host else None
+        host = HostJudge(own.node, places, self._tracking.route) if own else None
+
+        def denies(connection: Connection) -> bool:
+            outcome = rejudge(wanted.policy, places, connection)
+            if outcome is not None and outcome.action is Action.DENY:
+                return True
+            return host is not None and host.denies(connection)
+
+        return _sorted_out(denies, entries)
+
 
 def _concerned(before: _Wanted | None, now: _Wanted) -> frozenset[Addr] | None:
     """An end of each connection that may be denied now; None where it may be any address."""
     places = now.places(frozenset())
-    if before is None or before[1:] != now[1:]:
+    if before is None or before[1:3] != now[1:3]:
         return places.all
     return affected(before.policy, now.policy).addresses(places)
 
 
-def _doomed(policy: NodePolicy, places: Places, entries: Iterable[E]) -> tuple[int, list[E]]:
+def _own_changed(before: _Wanted | None, now: _Wanted) -> bool:
+    """Whether the node's own interfaces have another policy that may deny, as far as is known."""
+    if now.own is None:
+        return False
+    known = before.own if before is not None else None
+    return known is None or (known.rules is not now.own.rules and known.rules != now.own.rules)
+
+
+def _sorted_out(denies: Callable[[Connection], bool], entries: Iterable[E]) -> tuple[int, list[E]]:
     """How many were judged, and those denied.
 
     What another connection announced was never asked about itself, and goes the way of that one.
@@ -254,8 +290,7 @@ def _doomed(policy: NodePolicy, places: Places, entries: Iterable[E]) -> tuple[i
         if connection.master is not None:
             announced[connection.master].append(entry)
             continue
-        outcome = rejudge(policy, places, connection)
-        if outcome is not None and outcome.action is Action.DENY:
+        if denies(connection):
             doomed.append(entry)
     for entry in doomed:  # It grows: what was announced may have announced more.
         doomed += announced.pop(entry.connection.original, ())

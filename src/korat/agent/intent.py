@@ -24,6 +24,7 @@ from korat.core.render.nft.node import (
     HostInput,
     NodeInput,
     NodeRenderer,
+    OwnPolicy,
     Pool,
     hook_settings,
     host_input,
@@ -52,6 +53,7 @@ class Intent:
     felix: FelixSettings
     around: Surroundings
     policy: NodePolicy | None  # None: it is enforced rule by rule
+    own: OwnPolicy | None = None  # None: no host endpoint governs the node, or ``policy`` is None
 
 
 def intent(
@@ -144,6 +146,7 @@ class NodeState:
             felix=felix,
             around=self._inventory.around(local),
             policy=policy,
+            own=None if policy is None else self._renderer.own_policy(),
         )
 
     def _framed(self) -> _Frame:

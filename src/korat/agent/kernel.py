@@ -19,8 +19,9 @@ from korat.core.render.nft.cut import (
     set_name,
 )
 from korat.core.render.nft.key import Key
+from korat.core.render.nft.node import OwnPolicy
 from korat.core.table.value import NodePolicy
-from korat.drivers.kernel import address, conntrack, fence, local_route, sysctl
+from korat.drivers.kernel import address, conntrack, fence, local_route, route_lookup, sysctl
 from korat.drivers.kernel.ctnetlink import Entry
 from korat.drivers.kernel.nft import Nft
 from korat.drivers.kernel.nft_element import ElementWriter
@@ -105,6 +106,10 @@ class NodeTracking:
         """All addresses of the node itself."""
         return address.own_addresses()
 
+    def route(self, addr: Addr, own: Addr | None) -> str | None:
+        """The interface by which the node sends to an address, from one of its own if given."""
+        return route_lookup.interface_toward(addr, own)
+
     def entries(self, addresses: Collection[Addr] | None) -> Iterable[Entry]:
         """The connections whose original or reply source is one of these, or all."""
         return conntrack.entries(addresses)
@@ -142,9 +147,11 @@ class NodeKernel:
         self._connections.changing()
         self._afresh |= self._table.apply(transaction)
 
-    def rejudge(self, policy: NodePolicy | None, felix: FelixSettings) -> None:
+    def rejudge(
+        self, policy: NodePolicy | None, felix: FelixSettings, own: OwnPolicy | None
+    ) -> None:
         """Bring live connections under the policy that was just applied; returns at once."""
-        self._connections.changed(policy, felix, afresh=self._afresh)
+        self._connections.changed(policy, felix, own, afresh=self._afresh)
         self._afresh = False
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from korat.core.model.resource import Resource
 from korat.core.net.address import Addr
 from korat.core.policy.host import HostInterface
 from korat.core.render.nft.diff import stages
+from korat.core.render.nft.node import OwnPolicy
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.table.value import NodePolicy
 from korat.ports import Record
@@ -44,7 +45,9 @@ class Kernel(Protocol):
     def forget(self, addresses: frozenset[Addr]) -> None:
         """Delete the tracked connections of addresses that left this node."""
 
-    def rejudge(self, policy: NodePolicy | None, felix: FelixSettings) -> None:
+    def rejudge(
+        self, policy: NodePolicy | None, felix: FelixSettings, own: OwnPolicy | None
+    ) -> None:
         """Bring live connections under the policy that was just applied; returns at once."""
 
     def interfaces(self) -> tuple[HostInterface, ...]:
@@ -200,7 +203,7 @@ class NodeLoop:
             self._kernel.apply(transaction)
         self._in_kernel, self._enforced = wanted.ruleset, wanted
         self._route(wanted.routes)
-        self._kernel.rejudge(wanted.policy, wanted.felix)
+        self._kernel.rejudge(wanted.policy, wanted.felix, wanted.own)
         self._tell_problems(wanted)
         took_ms = round((time.perf_counter() - begun) * 1000, 1)
         log.debug("applied", revision=self._revision, ms=took_ms, bytes=sum(map(len, transactions)))

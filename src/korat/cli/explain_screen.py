@@ -109,7 +109,7 @@ def _add_stage(tree: Tree, stage: StageTrace, outcome: Outcome, snapshot: Snapsh
     """A tier, or the profiles, with what was asked in it."""
     head = Text.assemble(("tier ", DIM), stage.tier) if stage.tier else Text("profiles")
     if stage.which:
-        head.append(f"  {stage.which} policies", DIM)
+        head.append(f"  {stage.which} policies of the node", DIM)
     branch = tree.add(head)
     for policy in stage.policies:
         _add_policy(branch, policy, outcome, snapshot)
@@ -125,7 +125,8 @@ def _went_on(stage: StageTrace) -> str:
     last = stage.policies[-1].rules[-1:] if stage.policies else ()
     passed = bool(last) and not last[0].why_not and last[0].action is RuleAction.PASS
     passed = passed and not stage.policies[-1].staged
-    return "passed on to the next tier" if passed else "nothing decided: on to the next tier"
+    next_one = "the next tier or set" if stage.which else "the next tier"
+    return f"passed on to {next_one}" if passed else f"nothing decided: on to {next_one}"
 
 
 def _add_policy(branch: Tree, policy: PolicyTrace, outcome: Outcome, snapshot: Snapshot) -> None:

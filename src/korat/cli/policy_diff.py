@@ -20,14 +20,17 @@ from korat.cli.policy_words import Labels, Names, pods_words, traffic_rows
 from korat.cli.question import title
 from korat.core.errors import Unsupported
 from korat.core.model.endpoint import WorkloadEndpoint
+from korat.core.model.host import HostEndpoint
 from korat.core.model.key import Key
 from korat.core.model.kubernetes.endpointslice import kept, wanted_slices
 from korat.core.model.kubernetes.workload import endpoint_of
 from korat.core.model.pod import Pod
+from korat.core.model.policy import GlobalNetworkPolicy
 from korat.core.model.resource import Resource
-from korat.core.model.staged import Staged
+from korat.core.model.staged import Staged, StagedGlobalNetworkPolicy
 from korat.core.net.address import Family
 from korat.core.policy.promote import Promotion, promoted
+from korat.core.policy.written import stored_key
 from korat.core.table.compare import Ruling, compare
 from korat.core.table.compare_group import Group, grouped
 from korat.core.table.paint import IntricateError
@@ -108,7 +111,8 @@ def difference(wanted: Wanted) -> Difference:
     else:
         before, after = _stored(batch.before, old), _stored(_moved(there, batch), new)
     found = _compared(before, after)
-    notes = (*batch.notes, *enforced.notes, *_left_out(found, batch.resources))
+    left_out = (*_left_out(found, batch.resources), *_hosts_left_out(before, after, batch))
+    notes = (*batch.notes, *enforced.notes, *left_out)
     return replace(found, notes=notes)
 
 
@@ -197,6 +201,36 @@ def _left_out(found: Difference, resources: Iterable[Resource]) -> Iterator[str]
     missing = sorted(names - set(found.titles.values()))
     if missing:
         yield f"not compared, for they do not run both before and after: {', '.join(missing)}"
+
+
+def _hosts_left_out(before: Snapshot, after: Snapshot, batch: Batch) -> Iterator[str]:
+    """That policy of hosts is not compared, and whose, where the change may be about it."""
+    named = {resource.key for resource in batch.resources}
+    found = {r.metadata.name for r in batch.resources if isinstance(r, HostEndpoint)}
+    for cluster in (before.cluster, after.cluster):
+        every = (policy for tier in cluster.host_tiers for policy in tier.policies)
+        changed = [policy for policy in every if stored_key(policy.key) in named]
+        found.update(
+            host.key.name
+            for host in cluster.hosts
+            if any(policy.selector.matches(host.labels) for policy in changed)
+        )
+    if found:
+        names = ", ".join(sorted(found))
+        many = "s" if len(found) > 1 else ""
+        yield f"not compared: what policy says of host endpoint{many} {names}"
+    elif any(_is_for_hosts(resource) for resource in batch.resources):
+        yield "not compared: what applyOnForward, preDNAT or doNotTrack mean for host endpoints"
+
+
+def _is_for_hosts(resource: Resource) -> bool:
+    """Whether a policy has something that only host endpoints know."""
+    match resource:
+        case GlobalNetworkPolicy() | StagedGlobalNetworkPolicy():
+            spec = resource.spec
+            return spec.apply_on_forward or spec.pre_dnat or spec.do_not_track
+        case _:
+            return False
 
 
 def rows(found: Difference) -> Iterator[dict[str, Any]]:

@@ -70,6 +70,7 @@ def rules_of(cluster: Cluster, key: Key, direction: Direction) -> tuple[Rule, ..
     if key.kind == profile_key("").kind:
         profile = cluster.profiles.get(key.name)
         return tuple(rule.written for rule in profile.rules(direction)) if profile else ()
-    policies = (policy for tier in cluster.tiers for policy in tier.policies)
+    tiers = (*cluster.tiers, *cluster.host_tiers)
+    policies = (policy for tier in tiers for policy in tier.policies)
     found = next((policy for policy in policies if policy.key == key), None)
     return tuple(rule.written for rule in found.rules(direction)) if found else ()

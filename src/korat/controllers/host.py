@@ -1,8 +1,9 @@
-"""Keeps one automatic host endpoint per node, where AUTO_HOST_ENDPOINTS is ``enabled``.
+"""Keeps automatic host endpoints, as AUTO_HOST_ENDPOINTS or KubeControllersConfiguration says.
 
-Where it is not, those that there are go, as with Calico; what users wrote always stays.
-A Node or HostEndpoint event only ends the wait; a turn reads everything anew.
-Source: kube-controllers/pkg/controllers/node/hostendpoints.go.
+The environment alone counts where it says anything. Where there are to be none, those that there
+are go, as with Calico; what users wrote always stays. An event of a kind concerned only ends the
+wait; a turn reads everything anew.
+Source: kube-controllers/pkg/controllers/node/hostendpoints.go, pkg/config/runconfig.go.
 """
 
 import threading
@@ -12,22 +13,33 @@ import structlog
 
 from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Problem
 from korat.core.model.auto_host import AutoHosts, auto_hosts
+from korat.core.model.controllers import (
+    CONFIGURATION_NAME,
+    DISABLED,
+    ENABLED,
+    AutoHostEndpoint,
+    KubeControllersConfiguration,
+    NodeController,
+    unused,
+)
 from korat.core.model.endpoint import Node
 from korat.core.model.host import HostEndpoint
+from korat.core.model.key import Key
 from korat.drivers.store.client import Client
 from korat.ports import Store, Watch
 
 log = structlog.get_logger(__name__)
 
 VARIABLE = "AUTO_HOST_ENDPOINTS"
-KINDS = ("Node", "HostEndpoint")
-_WORDS = {"": False, "disabled": False, "enabled": True}
+KINDS = ("Node", "HostEndpoint", "KubeControllersConfiguration")
+_WORDS = {"": None, "disabled": False, "enabled": True}
+CONFIGURATION = Key("KubeControllersConfiguration", "", CONFIGURATION_NAME)
 _RETRY_S = 1.0
 _PERIOD_S = 300.0
 
 
-def wants_auto_hosts(environ: Mapping[str, str]) -> bool:
-    """Whether the environment asks for automatic host endpoints.
+def wants_auto_hosts(environ: Mapping[str, str]) -> bool | None:
+    """Whether the environment asks for automatic host endpoints; None when it does not say.
 
     Raises:
         Invalid: it says neither yes nor no.
@@ -39,16 +51,31 @@ def wants_auto_hosts(environ: Mapping[str, str]) -> bool:
     return _WORDS[word.lower()]
 
 
+def auto_host_settings(
+    enabled: bool | None,  # noqa: FBT001 -- the environment's word, which None lacks
+    configuration: KubeControllersConfiguration | None,
+) -> AutoHostEndpoint | None:
+    """What to make; None to leave all as it is, as the controller of nodes is switched off."""
+    node = configuration.spec.controllers.node if configuration is not None else NodeController()
+    if node is None:
+        return None
+    if enabled is not None:
+        return AutoHostEndpoint(auto_create=ENABLED if enabled else DISABLED)
+    return node.host_endpoint or AutoHostEndpoint()
+
+
 class HostController:
     """Runs in one thread; ``stop`` may come from another."""
 
-    def __init__(self, store: Store, *, enabled: bool) -> None:
+    def __init__(self, store: Store, *, enabled: bool | None) -> None:
+        """``enabled`` is what the environment says."""
         self._store = store
         self._client = Client(store)
         self._enabled = enabled
         self._stopping = threading.Event()
         self._watch: Watch | None = None
         self._said: tuple[Problem, ...] = ()
+        self._unused: tuple[Problem, ...] = ()
 
     def run(self) -> None:
         """Keep the host endpoints right until ``stop``."""
@@ -71,10 +98,16 @@ class HostController:
     def turn(self) -> AutoHosts:
         """Look and write once; what was to be done."""
         objects = self._client.read(KINDS)
+        stored = objects.by_key.get(CONFIGURATION)
+        configuration = stored if isinstance(stored, KubeControllersConfiguration) else None
+        self._tell_unused(configuration)
+        settings = auto_host_settings(self._enabled, configuration)
+        if settings is None:
+            return AutoHosts()
         plan = auto_hosts(
             (r for r in objects.of("Node") if isinstance(r, Node)),
             (r for r in objects.of("HostEndpoint") if isinstance(r, HostEndpoint)),
-            enabled=self._enabled,
+            settings,
         )
         for host in plan.create:
             self._client.create(host)
@@ -90,6 +123,13 @@ class HostController:
                 log.warning("left as it is", problem=str(problem))
         self._said = plan.problems
         return plan
+
+    def _tell_unused(self, configuration: KubeControllersConfiguration | None) -> None:
+        found = unused(configuration) if configuration is not None else ()
+        for problem in found:
+            if problem not in self._unused:
+                log.warning("not used", problem=str(problem))
+        self._unused = found
 
     def _follow(self, watch: Watch) -> None:
         self._settled()

@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from korat.agent.connections import Connections, Looked
+from korat.agent.intent import NodeState
 from korat.core.errors import Unavailable
 from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Family
 from korat.core.policy.cluster import Cluster
 from korat.core.table.compile import compile_node
 from korat.core.table.rejudge import Connection, Tuple
-from policy_world import NODE, allow, open_namespace, pod, policy, who
+from policy_world import NODE, allow, host, open_namespace, pod, policy, who
 
 WAIT_S = 5.0
 ONE, TWO, FAR = (Addr.parse(a) for a in ("10.0.0.1", "10.0.0.2", "10.0.9.9"))
@@ -20,10 +21,13 @@ OFF = replace(FELIX, rejudge_connections=False)
 PODS = (open_namespace("red"), pod("1", f"{ONE}/32", app="x"), pod("2", f"{TWO}/32", app="y"))
 
 
-def to_two(*ports):
+def to_two_policy(*ports):
     rules = [allow(protocol="TCP", destination=who(ports=list(ports)))] if ports else []
-    made = policy("p", selector="app == 'y'", types=("Ingress",), ingress=rules)
-    return compile_node(Cluster.build([*PODS, made]), NODE)
+    return policy("p", selector="app == 'y'", types=("Ingress",), ingress=rules)
+
+
+def to_two(*ports):
+    return compile_node(Cluster.build([*PODS, to_two_policy(*ports)]), NODE)
 
 
 @dataclass(frozen=True)
@@ -46,21 +50,28 @@ class Kernel:
     may_look: threading.Event = field(default_factory=threading.Event)
     looking: threading.Event = field(default_factory=threading.Event)
     guard_fault: Exception | None = None
+    own: frozenset[Addr] = frozenset()
 
     def settle(self):
         self.done.append(("settle",))
 
     def own_addresses(self):
-        return frozenset()
+        return self.own
+
+    def route(self, _addr, _own):
+        return "eth0"
 
     def entries(self, addresses):
         self.looking.set()
         assert self.may_look.wait(WAIT_S)
         if self.faults:
             raise self.faults.pop(0)
-        self.done.append(("entries", frozenset(addresses)))
+        self.done.append(("entries", None if addresses is None else frozenset(addresses)))
         for entry in self.there:
-            if {entry.connection.original.src, entry.connection.reply.src} & set(addresses):
+            if addresses is None or {
+                entry.connection.original.src,
+                entry.connection.reply.src,
+            } & set(addresses):
                 yield entry
 
     def guard(self, cuts):
@@ -246,3 +257,35 @@ def test_what_a_newer_policy_has_let_in_meanwhile_is_spared():
         watched.wait(2)
     assert kernel.did("delete") == [([tcp(FAR, TWO, dport=81)],)]
     assert watched.told == [Looked(2, 1), Looked(0, 0)]
+
+
+def of_node(*resources):
+    """A node without workloads' policy, and with that of its own interfaces."""
+    state = NodeState(NODE, {})
+    for resource in (*PODS, *resources):
+        state.set(resource.key, resource)
+    found = state.intent()
+    return found.policy, found.own
+
+
+def test_host_policy_is_asked_about_every_connection_and_only_when_it_has_changed():
+    own = Addr.parse("172.16.0.1")
+    kernel = Kernel([Entry(tcp(FAR, own)), Entry(tcp(FAR, own, dport=22)), Entry(tcp(FAR, TWO))])
+    kernel.own = frozenset({own})
+    every = host("*", name="h", role="host")
+    opened = policy("p", namespace="", selector="role == 'host'", ingress=[allow()])
+    with watching(kernel) as watched:
+
+        def changed(*resources):
+            made, ruled = of_node(*resources)
+            watched.connections.changed(made, FELIX, ruled, afresh=False)
+            watched.wait(len(watched.told) + 1)
+            return watched.told[-1]
+
+        assert changed() == Looked(1, 0), "nothing governs the node: pods are judged alone"
+        assert changed(every, opened) == Looked(3, 0)
+        assert changed(every, opened, to_two_policy(80)) == Looked(1, 0)
+        assert changed(every) == Looked(3, 1)
+        assert changed() == Looked(0, 0), "without a host endpoint nothing is denied"
+    assert kernel.did("delete") == [([tcp(FAR, own)],)]
+    assert kernel.did("entries")[1:] == [(None,), (frozenset({TWO}),), (None,)]

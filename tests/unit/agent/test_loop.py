@@ -49,7 +49,7 @@ class Kernel:
     def forget(self, addresses):
         self.forgotten |= addresses
 
-    def rejudge(self, policy, felix):
+    def rejudge(self, policy, felix, _own):
         self.judged.append((policy, felix, len(self.transactions)))
 
     def interfaces(self):

@@ -114,3 +114,33 @@ def test_an_unknown_node_is_refused(korat, file):
     )
     assert result.code == 1
     assert "the name of a node" in result.err
+
+
+def test_what_comes_before_dnat_is_told_with_its_rules(tmp_path):
+    before = """---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: before}
+spec:
+  selector: role == 'host'
+  preDNAT: true
+  applyOnForward: true
+  ingress:
+    - {action: Deny, protocol: TCP, destination: {ports: [9000]}}
+"""
+    path = tmp_path / "all.yaml"
+    path.write_text(FILE + before)
+    snapshot = read_snapshot([str(path)])
+    around = surroundings(snapshot.objects, snapshot.cluster)
+
+    def screen(port):
+        asked = ask(snapshot.objects, snapshot.cluster, Words("192.0.2.1", "vm1", "TCP", port))
+        paper = io.StringIO()
+        answers = [around.between(each.packet) for each in asked]
+        Console(file=paper, width=80).print(drawn(asked, answers, snapshot))
+        return paper.getvalue()
+
+    assert "tier default  pre-DNAT policies of the node" in screen("9000")
+    assert "deny  rule 0: Deny TCP to port 9000" in screen("9000")
+    assert "nothing decided: on to the next tier or set" in screen("9100")
+    assert max(map(len, screen("9100").splitlines())) <= 80

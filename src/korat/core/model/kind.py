@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from korat.core.model.cluster_policy import ClusterNetworkPolicy
 from korat.core.model.config import ClusterInformation, FelixConfiguration, IPPool
+from korat.core.model.controllers import KubeControllersConfiguration
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, Node, WorkloadEndpoint
 from korat.core.model.host import HostEndpoint
 from korat.core.model.kubernetes_policy import LabelSelector
@@ -308,6 +309,13 @@ _ALL = (
     ),
     _kind(
         ClusterInformation, "clusterinformations", "clusterinfo clusterinfos", _CLUSTER, _CLUSTER
+    ),
+    _kind(
+        KubeControllersConfiguration,
+        "kubecontrollersconfigurations",
+        "kubecontrollersconfig kubecontrollersconfigs",
+        (_NAME,),
+        (_NAME,),
     ),
     _kind(Pod, "pods", "po", _POD, _POD_WIDE),
     _kind(Service, "services", "svc", _SERVICE, _SERVICE_WIDE),

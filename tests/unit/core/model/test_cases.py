@@ -51,6 +51,10 @@ def endpoint(**fields):
     return ("WorkloadEndpoint", {**own, "interfaceName": "cali0", **fields})
 
 
+def controllers(**fields):
+    return ("KubeControllersConfiguration", {"controllers": fields})
+
+
 #: How a part of an object becomes a whole one: kind and spec.
 PARTS = {
     "Rule": lambda o: rule(**o),
@@ -61,6 +65,8 @@ PARTS = {
     "ProtoPort": lambda o: ("FelixConfiguration", {"failsafeInboundHostPorts": [o]}),
     "WorkloadEndpointSpec": lambda o: endpoint(**o),
     "WorkloadEndpointPort": lambda o: endpoint(ports=[o]),
+    "NodeControllerConfig": lambda o: controllers(node=o),
+    "Template": lambda o: controllers(node={"hostEndpoint": {"templates": [o]}}),
     "IPNAT": lambda o: endpoint(ipNetworks=[o["internalIP"]], ipNATs=[o]),
 }
 
@@ -80,7 +86,8 @@ def whole(row):
         kind, body = "Node", {"status": obj}
     else:
         return None
-    own = {"WorkloadEndpoint": "n-foo-w-e", "FelixConfiguration": "default"}.get(kind, "test")
+    own = {"WorkloadEndpoint": "n-foo-w-e", "FelixConfiguration": "default"}
+    own = {**own, "KubeControllersConfiguration": "default"}.get(kind, "test")
     return {
         "kind": kind,
         "apiVersion": "projectcalico.org/v3",
@@ -154,7 +161,7 @@ def test_validator_rows_are_all_accounted_for(capsys):
             f"purpose, {sum(missing.values())} of kinds not stored yet ({kinds})\n"
         )
     assert len(APPLICABLE) + sum(missing.values()) == len(VALIDATOR) == 347
-    assert len(APPLICABLE) == 252
+    assert len(APPLICABLE) == 267
     assert not {name.rpartition(".")[2] for name in missing} & set(KINDS)
 
 

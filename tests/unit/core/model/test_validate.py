@@ -169,6 +169,42 @@ def test_what_is_built_in_stays():
         ("IPPool", {"cidr": "10.0.0.0/16", "blockSize": 33}, ["spec.blockSize"]),
         ("ClusterInformation", {}, ["metadata.name"]),
         (
+            "KubeControllersConfiguration",
+            {
+                "debugProfilePort": 65536,
+                "controllers": {
+                    "policy": {"reconcilerPeriod": "often"},
+                    "migration": {"policyNameMigrator": "Perhaps"},
+                    "node": {
+                        "hostEndpoint": {
+                            "autoCreate": "yes",
+                            "createDefaultHostEndpoint": "no",
+                            "templates": [
+                                {
+                                    "generateName": "A b",
+                                    "interfaceCIDRs": ["ten"],
+                                    "interfacePattern": "eth[",
+                                    "nodeSelector": "has(",
+                                }
+                            ],
+                        }
+                    },
+                },
+            },
+            [
+                "metadata.name",
+                "spec.debugProfilePort",
+                "spec.controllers.policy.reconcilerPeriod",
+                "spec.controllers.migration.policyNameMigrator",
+                "spec.controllers.node.hostEndpoint.autoCreate",
+                "spec.controllers.node.hostEndpoint.createDefaultHostEndpoint",
+                "spec.controllers.node.hostEndpoint.templates[0].generateName",
+                "spec.controllers.node.hostEndpoint.templates[0].interfaceCIDRs[0]",
+                "spec.controllers.node.hostEndpoint.templates[0].interfacePattern",
+                "spec.controllers.node.hostEndpoint.templates[0].nodeSelector",
+            ],
+        ),
+        (
             "Pod",
             {
                 "nodeName": "A_b",

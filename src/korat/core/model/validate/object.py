@@ -3,6 +3,7 @@
 from korat.core.errors import Problem
 from korat.core.model.cluster_policy import ClusterNetworkPolicy
 from korat.core.model.config import ClusterInformation, FelixConfiguration, IPPool
+from korat.core.model.controllers import KubeControllersConfiguration
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, Node, WorkloadEndpoint
 from korat.core.model.host import HostEndpoint
 from korat.core.model.pod import Pod
@@ -17,6 +18,7 @@ from korat.core.model.staged import (
 from korat.core.model.validate import (
     cluster_policy,
     config,
+    controllers,
     endpoint,
     host,
     name,
@@ -94,5 +96,7 @@ def _configuration(faults: Faults, resource: Resource) -> None:
             config.felix_configuration(faults, resource)
         case ClusterInformation():
             config.cluster_information(faults, resource)
+        case KubeControllersConfiguration():
+            controllers.kube_controllers(faults, resource)
         case _:
             pass

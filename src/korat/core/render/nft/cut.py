@@ -4,8 +4,9 @@ Once an entry of connection tracking is deleted, the client's next packet is jud
 connection's and denied; that was the point. But the next packet of the *server* is a new
 connection too, from server to client, and policy may well allow that. Conntrack then takes what the
 client sends for replies, and the connection goes on. So whoever cuts a connection writes the tuple
-of its replies here first. Only packets that begin a connection, and only those of workloads, are
-looked up; one that is found is dropped, unless it opens a TCP connection, which no reply does.
+of its replies here first. Only packets that begin a connection, of workloads and of interfaces that
+host endpoints govern, are looked up; one that is found is dropped, unless it opens a TCP
+connection, which no reply does.
 
 A tuple stays as long as connection tracking would have remembered the connection. Where nothing
 but silence tells a connection from a new one, as with UDP, being found keeps it for longer. What
@@ -30,7 +31,16 @@ from korat.core.render.nft.ruleset import (
     declare_lookup,
     rule,
 )
-from korat.core.render.nft.statement import DROP, REJECT, RETURN, Counter, InSet, Match, jump
+from korat.core.render.nft.statement import (
+    DROP,
+    REJECT,
+    RETURN,
+    Counter,
+    InSet,
+    Match,
+    Statement,
+    jump,
+)
 from korat.core.table.rejudge import Connection
 
 _CHAIN = "cut"
@@ -73,10 +83,11 @@ def render_cut(*, reject: bool) -> Ruleset:
     return Ruleset(lookups, {_CHAIN: chain})
 
 
-def ask_cut() -> tuple[Rule, ...]:
-    """The rules that send what is in the sets to its end."""
+def ask_cut(*when: Statement) -> tuple[Rule, ...]:
+    """The rules that send what is in the sets to its end, where all of ``when`` holds."""
     return tuple(
-        rule(InSet(fields, set_name(family)), jump(_CHAIN)) for family, fields in _FIELDS.items()
+        rule(*when, InSet(fields, set_name(family)), jump(_CHAIN))
+        for family, fields in _FIELDS.items()
     )
 
 

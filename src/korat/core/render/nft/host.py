@@ -15,7 +15,8 @@ chains, and the forward policies of the way out. A node without host endpoints h
                                           here is its interface the one that it will leave by
 
 The mark says that a policy has accepted the packet already, or that it is forwarded. It is taken
-away where packets begin, as a tunnel's outer packet inherits it.
+away where packets begin, as a tunnel's outer packet inherits it. Replies of connections that were
+cut are held up before policy of the other way could allow them (``cut``).
 Source: felix/rules/static.go, endpoints.go and dispatch.go.
 """
 
@@ -33,6 +34,7 @@ from korat.core.policy.host import (
     untracked_at,
 )
 from korat.core.policy.outcome import Direction, PolicySet
+from korat.core.render.nft.cut import ask_cut
 from korat.core.render.nft.key import NFPROTO, Field, Key, Type, is_interface_name
 from korat.core.render.nft.outcome import OutcomeSettings
 from korat.core.render.nft.ruleset import (
@@ -75,11 +77,13 @@ class HostSettings:
     """Settings of host policy; ``mark`` is the bit, ``exempt`` are rules that let packets by.
 
     ``exempt`` are asked in the normal set only, before policy: the cluster's own tunnels, say.
+    ``cuts`` says that replies of connections that were cut are held up.
     """
 
     failsafes: Failsafes = DEFAULT_FAILSAFES
     interface_prefixes: tuple[str, ...] = ("cali",)
     drop_invalid: bool = True
+    cuts: bool = False
     mark: int = 0x10000
     exempt_in: tuple[Rule, ...] = ()
     exempt_out: tuple[Rule, ...] = ()
@@ -130,6 +134,7 @@ class _Writer:
         self._chains: dict[str, Chain] = {}
         self._marked = rule(MarkMatch(settings.mark), ACCEPT)
         self._unmark = rule(MarkSet(settings.mark, on=False))
+        self._cuts = ask_cut(CtMatch((CtState.NEW,))) if settings.cuts else ()
 
     def ruleset(self) -> Ruleset:
         """All but what is done in postrouting."""
@@ -189,7 +194,8 @@ class _Writer:
         for direction, (name, mark, priority) in marks.items():
             rules = self._leading(name, PolicySet.FORWARD, direction, self._everyone())
             base = Base("filter", Hook.FORWARD, priority)
-            self._chains[name] = Chain((_ESTABLISHED, mark, *rules), base)
+            cuts = self._cuts if direction is Direction.INGRESS else ()
+            self._chains[name] = Chain((_ESTABLISHED, *cuts, mark, *rules), base)
 
     def _normal(self) -> None:
         turned = rule(DnatMatch(), ACCEPT)
@@ -202,7 +208,7 @@ class _Writer:
             workloads = [rule(match, ACCEPT) for match in self._workloads(_WAY[direction])]
             rules = self._leading(name, PolicySet.NORMAL, direction, self._everyone())
             self._chains[name] = Chain(
-                (_ESTABLISHED, *workloads, self._marked, *first, *exempt, *rules), base
+                (_ESTABLISHED, *workloads, *self._cuts, self._marked, *first, *exempt, *rules), base
             )
 
     def _everyone(self) -> _Dispatch:

@@ -13,7 +13,7 @@ from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Prefix
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
-from korat.core.policy.host import Failsafes, Governors, HostInterface, governors
+from korat.core.policy.host import Failsafes, Governors, HostInterface, HostNode, governors
 from korat.core.render.nft.hook import HookSettings, HostAction, render_hooks
 from korat.core.render.nft.host import HostSettings, render_hosts
 from korat.core.render.nft.key import Span
@@ -42,6 +42,13 @@ class HostInput(NamedTuple):
 
     cluster: Cluster
     who: Governors
+
+
+class OwnPolicy(NamedTuple):
+    """Host policy of a node as its kernel has it; ``rules`` are equal where it is the same."""
+
+    node: HostNode
+    rules: Ruleset
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,15 @@ class NodeRenderer:
             self._own = node.own, node.felix, _render_own(node.own, node.felix)
         return _union(self._hooks[1], self._rendered(node), self._nat[1], self._own[2])
 
+    def own_policy(self) -> OwnPolicy | None:
+        """The policy of the node's own interfaces that was rendered last; None without one."""
+        own, felix, rules = self._own
+        if own is None or felix is None:
+            return None
+        settings = host_settings(felix)
+        node = HostNode(own.cluster, own.who, settings.failsafes, settings.interface_prefixes)
+        return OwnPolicy(node, rules)
+
     def _rendered(self, node: NodeInput) -> Ruleset:
         settings = outcome_settings(node.felix)
         renderer = self._policy[1]
@@ -128,6 +144,7 @@ def host_settings(felix: FelixSettings) -> HostSettings:
         failsafes=Failsafes(inbound, outbound),
         interface_prefixes=hooks.interface_prefixes,
         drop_invalid=hooks.drop_invalid,
+        cuts=hooks.cuts,
     )
 
 

@@ -1,0 +1,66 @@
+"""Law: a live connection is denied by host policy when the evaluator denies its first packet now.
+
+The judge asks about a cluster that it has thinned out for each connection; here it is compared with
+the whole one, each end behind the interface that the kernel names.
+"""
+
+from dataclasses import replace
+
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from host_world import INTERFACES, SAFE
+from korat.core.net.port import ICMP_PROTOCOLS
+from korat.core.policy.cluster import Cluster
+from korat.core.policy.host import HostNode, governors
+from korat.core.policy.outcome import Action
+from korat.core.table.rejudge import Connection, Places, Tuple
+from korat.core.table.rejudge_host import HostJudge
+from strategies_policy import NODE, clusters, flows
+
+OUT = ("eth0", "eth1")
+
+
+def tracked(packet, asked):
+    """The packet as a connection's first, which was sent to another packet's destination."""
+    if packet.protocol in ICMP_PROTOCOLS:
+        original = Tuple(packet.src, asked.dst, packet.icmp_type, packet.icmp_code)
+        return Connection(packet.protocol, original, Tuple(packet.dst, packet.src))
+    original = Tuple(packet.src, asked.dst, packet.sport, asked.dport)
+    return Connection(
+        packet.protocol, original, Tuple(packet.dst, packet.src, packet.dport, packet.sport)
+    )
+
+
+def expected(node, own, behind, sent, packet):
+    """What the evaluator says of the whole way, interface by interface."""
+    if packet.src in own and packet.dst in own:
+        return node.out_of("lo", sent, packet), node.into("lo", packet)
+    if packet.src in own:
+        return (node.out_of(behind(packet.dst), sent, packet),)
+    if packet.dst in own:
+        return (node.into(behind(packet.src), sent, packet),)
+    return (node.through(behind(packet.src), behind(packet.dst), sent, packet),)
+
+
+@given(clusters(), flows(4), flows(4), st.data())
+def test_the_judge_is_the_evaluator(resources, sent, asked, data):
+    cluster = Cluster.build(resources)
+    who = governors(cluster, NODE, INTERFACES, ("cali",))
+    node = HostNode(cluster, who, SAFE)
+    addresses = sorted({addr for packet in sent for addr in (packet.src, packet.dst)})
+    own = frozenset(data.draw(st.lists(st.sampled_from(addresses), max_size=3)))
+    interfaces = {
+        addr: data.draw(st.sampled_from((*OUT, "cali1"))) for addr in addresses if addr not in own
+    }
+    pods = {addr: (name,) for addr, name in interfaces.items() if name == "cali1"}
+    judge = HostJudge(node, Places(pods, (), own), lambda addr, _own: interfaces[addr])
+    for packet, other in zip(sent, asked, strict=True):
+        fitting = other if other.family is packet.family else packet
+        first = replace(packet, dst=fitting.dst)
+        if packet.protocol not in ICMP_PROTOCOLS:
+            first = replace(first, dport=fitting.dport)
+        verdicts = expected(node, own, interfaces.__getitem__, first, packet)
+        denied = any(verdict.action is Action.DENY for verdict in verdicts)
+        event("denied" if denied else "allowed")
+        assert judge.denies(tracked(packet, fitting)) is denied
