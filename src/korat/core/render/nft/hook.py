@@ -145,11 +145,13 @@ def _sources() -> Chain:
     So is what asks for the node's loopback. A workload's interface has ``route_localnet`` so that
     others may translate to it, which they do after this; the kernel would take it as it comes too.
     """
+    elsewhere = Match(Field.IP_DADDR, (_LOOPBACK,), negated=True)
     return Chain(
         (
-            rule(Match(Field.IP_DADDR, (_LOOPBACK,)), Counter(), DROP, comment="node's loopback"),
-            rule(InSet((Field.IIFNAME, Field.IP_SADDR), "sources-4"), RETURN),
+            # Every packet of a workload comes here: the usual one leaves by the first rule.
+            rule(InSet((Field.IIFNAME, Field.IP_SADDR), "sources-4"), elsewhere, RETURN),
             rule(InSet((Field.IIFNAME, Field.IP6_SADDR), "sources-6"), RETURN),
+            rule(Match(Field.IP_DADDR, (_LOOPBACK,)), Counter(), DROP, comment="node's loopback"),
             rule(InSet((Field.IIFNAME, Field.IP_SADDR), "source-nets-4"), RETURN),
             rule(InSet((Field.IIFNAME, Field.IP6_SADDR), "source-nets-6"), RETURN),
             rule(Match(Field.IP6_SADDR, _LINK_SOURCES), _NEIGHBOUR, RETURN),
