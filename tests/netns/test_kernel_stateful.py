@@ -117,7 +117,8 @@ class Node:
         own = (each["counter"] for each in listed if "counter" in each)
         rules = (each["rule"] for each in listed if "rule" in each)
         said = [rule for rule in rules if rule.get("comment") == comment]
-        own_of_rules = (s["counter"] for rule in said for s in rule["expr"] if "counter" in s)
+        inside = (s["counter"] for rule in said for s in rule["expr"] if "counter" in s)
+        own_of_rules = (each for each in inside if isinstance(each, dict))  # not one by its name
         named = (each for each in own if each.get("comment") == comment)
         return sum(each["packets"] for each in (*named, *own_of_rules))
 
