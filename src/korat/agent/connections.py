@@ -42,6 +42,8 @@ from korat.core.table.value import NodePolicy
 log = structlog.get_logger(__name__)
 
 _RETRY_FIRST_S = 0.1
+#: How many entries are deleted between two looks whether the node loop has work.
+_TOGETHER = 200
 _RETRY_LAST_S = 10.0
 #: Looking at connections is a small part of one processor's work, however fast policy changes.
 _REST = 9
@@ -114,8 +116,13 @@ class Connections(Generic[E]):
     """The thread that brings live connections under the policy of the moment."""
 
     def __init__(
-        self, tracking: Tracking[E], on_looked: Callable[[Looked], None] = lambda _: None
+        self,
+        tracking: Tracking[E],
+        on_looked: Callable[[Looked], None] = lambda _: None,
+        give_way: Callable[[], None] = lambda: None,
     ) -> None:
+        """``give_way`` is asked between two pieces of long work."""
+        self._give_way = give_way
         self._tracking = tracking
         self._on_looked = on_looked
         self._told = threading.Condition()
@@ -223,10 +230,12 @@ class Connections(Generic[E]):
         gone = 0
         if doomed:
             try:
-                self._tracking.guard(_cuts(doomed))
+                self._tracking.guard(_cuts(doomed, self._give_way))
             finally:
                 # What is denied must end, also if the other way of it cannot be held up.
-                gone = self._tracking.delete(doomed)
+                for start in range(0, len(doomed), _TOGETHER):
+                    self._give_way()
+                    gone += self._tracking.delete(doomed[start : start + _TOGETHER])
         took_ms = round((time.perf_counter() - begun) * 1000, 1)
         tell = log.info if gone else log.debug
         tell("connections judged by the new policy", judged=judged, cut=gone, ms=took_ms)
@@ -252,6 +261,7 @@ class Connections(Generic[E]):
         host = HostJudge(own.node, places, self._tracking.route) if own else None
 
         def denies(connection: Connection) -> bool:
+            self._give_way()
             outcome = rejudge(wanted.policy, places, connection)
             if outcome is not None and outcome.action is Action.DENY:
                 return True
@@ -297,9 +307,10 @@ def _sorted_out(denies: Callable[[Connection], bool], entries: Iterable[E]) -> t
     return count, doomed
 
 
-def _cuts(doomed: Iterable[Entry]) -> Cuts:
+def _cuts(doomed: Iterable[Entry], give_way: Callable[[], None]) -> Cuts:
     found: dict[Family, dict[Key, int]] = {family: {} for family in Family}
     for entry in doomed:
+        give_way()
         connection = entry.connection
         if guarded(connection):
             found[connection.family][cut_key(connection)] = max(entry.timeout_s, QUIET_S)

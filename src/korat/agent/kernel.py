@@ -34,7 +34,8 @@ _FORWARDING = {"net/ipv4/ip_forward": 1}
 class Table:
     """The table in nftables, for one thread that loads it and one that guards what was cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, give_way: Callable[[], None]) -> None:
+        self._give_way = give_way
         self._loading, self._guarding = Nft(), Nft()
         self._elements = ElementWriter()
         # Held while the sets' elements are read and loaded again, so that none gets lost between.
@@ -74,6 +75,7 @@ class Table:
                 live = {k: end_s for k, end_s in self._written[family].items() if end_s > now_s}
                 self._written[family] = live | {k: now_s + left_s for k, left_s in times.items()}
         for transaction in add_cuts(cuts):
+            self._give_way()
             with self._keeping:
                 self._guarding.apply(transaction)
 
@@ -126,10 +128,17 @@ class NodeTracking:
 class NodeKernel:
     """Implements ``korat.agent.loop.Kernel``; use it from one thread."""
 
-    def __init__(self, on_looked: Callable[[Looked], None] = lambda _: None) -> None:
-        """``on_looked`` hears each time that live connections have been looked at."""
-        self._table = Table()
-        self._connections = Connections(NodeTracking(self._table), on_looked)
+    def __init__(
+        self,
+        on_looked: Callable[[Looked], None] = lambda _: None,
+        give_way: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_looked`` hears each time that live connections have been looked at.
+
+        ``give_way`` is asked between two pieces of that work.
+        """
+        self._table = Table(give_way)
+        self._connections = Connections(NodeTracking(self._table), on_looked, give_way)
         self._afresh = True
         self._waiting: frozenset[Addr] = frozenset()
 

@@ -15,6 +15,7 @@ import structlog
 
 from korat.agent.feed import Batch
 from korat.agent.intent import Intent, NodeState
+from korat.agent.precedence import Precedence
 from korat.core.errors import Invalid, KoratError, Problem
 from korat.core.model import codec
 from korat.core.model.felix import FelixSettings
@@ -64,6 +65,7 @@ class NodeLoop:
         kernel: Kernel,
         on_applied: Callable[[int], None] = lambda _revision: None,
         on_lost: Callable[[], None] = lambda: None,
+        precedence: Precedence | None = None,
     ) -> None:
         """``on_applied`` hears each revision that the kernel has come to enforce.
 
@@ -72,6 +74,7 @@ class NodeLoop:
         self._kernel = kernel
         self._on_applied = on_applied
         self._on_lost = on_lost
+        self._precedence = precedence or Precedence()
         self._node_name, self._environ = node_name, environ
         self._changed = threading.Condition()
         self._pending: list[Batch] = []
@@ -93,6 +96,7 @@ class NodeLoop:
 
     def deliver(self, batch: Batch) -> None:
         """Take a batch from the feed; returns at once."""
+        self._precedence.take()
         with self._changed:
             self._pending.append(batch)
             self._changed.notify_all()
@@ -171,6 +175,8 @@ class NodeLoop:
             if pause_s:
                 self._changed.wait_for(lambda: self._stopping, pause_s)
                 self._refresh = True
+            if not self._pending:
+                self._precedence.release()
             self._changed.wait_for(self._has_work)
             self._taken += self._pending
             self._pending = []

@@ -23,6 +23,7 @@ from korat.agent.hostlocal import HostLocal
 from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
 from korat.agent.observe import Observer
+from korat.agent.precedence import Precedence
 from korat.agent.settings import NodeSettings, node_settings
 from korat.agent.startup import announce, node_address
 from korat.agent.workload import Workloads
@@ -43,7 +44,7 @@ log = structlog.get_logger(__name__)
 _RETRY_S = 1.0
 #: A thread that has work for long must not keep the node loop waiting: Python's own 5 ms are as
 #: long as a whole change takes.
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.0001
 
 
 def run(environ: Mapping[str, str]) -> None:
@@ -58,7 +59,8 @@ def run(environ: Mapping[str, str]) -> None:
     sys.setswitchinterval(_SWITCH_S)
     settings = node_settings(environ)
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kernel = NodeKernel()
+    precedence = Precedence()
+    kernel = NodeKernel(give_way=precedence.give_way)
     kernel.prepare()
     store = open_store(environ)
     _announce(Client(store), settings)
@@ -69,6 +71,7 @@ def run(environ: Mapping[str, str]) -> None:
         kernel,
         lambda done: _report(settings, observer, done),
         lost.set,
+        precedence,
     )
     observer = Observer(settings.node_name, settings.run_dir, lambda: loop.enforced)
     workloads = Workloads(

@@ -23,6 +23,8 @@ _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}")
 _COMMENT_MAX = 127
 #: nft's scanner is quadratic on very long lines, so that long lists of elements are cut.
 _ELEMENTS_PER_COMMAND = 5000
+#: These are written beside the node's changes, which must not wait long for one command.
+_TIMED_PER_COMMAND = 100
 
 
 def digest(*parts: str) -> str:
@@ -242,7 +244,7 @@ def add_timed_elements(name: str, lookup: NamedSet, times: Mapping[Key, int]) ->
         f"{key_text(lookup.types, key)} timeout {times[key]}s"
         for key in sorted(times, key=sort_key)
     ]
-    return _element_commands("add", name, words)
+    return _element_commands("add", name, words, _TIMED_PER_COMMAND)
 
 
 def delete_elements(name: str, lookup: Lookup, keys: Iterable[Key]) -> Iterable[str]:
@@ -263,7 +265,9 @@ def sort_key(key: Key) -> tuple[tuple[int, int, str], ...]:
     )
 
 
-def _element_commands(verb: str, name: str, words: list[str]) -> Iterable[str]:
-    for start in range(0, len(words), _ELEMENTS_PER_COMMAND):
-        inside = ", ".join(words[start : start + _ELEMENTS_PER_COMMAND])
+def _element_commands(
+    verb: str, name: str, words: list[str], most: int = _ELEMENTS_PER_COMMAND
+) -> Iterable[str]:
+    for start in range(0, len(words), most):
+        inside = ", ".join(words[start : start + most])
         yield f"{verb} element {TABLE} {name} {{ {inside} }}"
