@@ -11,7 +11,14 @@ from korat.core.policy.outcome import Direction, RuleRef
 from korat.core.render.nft.diff import stages
 from korat.core.render.nft.key import Type
 from korat.core.render.nft.outcome import counter_name
-from korat.core.render.nft.ruleset import CounterMap, NamedSet, NumberMap, Pace, Ruleset
+from korat.core.render.nft.ruleset import (
+    CounterMap,
+    NamedSet,
+    NumberMap,
+    Pace,
+    Ruleset,
+    add_timed_elements,
+)
 from korat.drivers.kernel import namespace
 from korat.drivers.kernel.nft import Nft
 from korat.drivers.kernel.nft_element import ElementWriter
@@ -101,6 +108,24 @@ def test_the_writer_makes_what_libnftables_makes(handles, seed):
     written = listed(nft)
     nft.apply(after.text)
     assert written == listed(nft)
+
+
+def test_elements_that_go_by_themselves(handles):
+    nft, writer = handles
+    types = (Type.IPV4, Type.IPV4, Type.PROTO, Type.PORT, Type.PORT)
+    own = NamedSet(types, timeout_s=60, size=100)
+    table = Ruleset({"cut": own})
+    nft.apply(table.text)
+    writer.learn(table.text)
+    times = {(1, 2, 6, 80, 1000): 500, (3, 4, 17, 53, 1001): 7}
+    for command in add_timed_elements("cut", own, times):
+        assert writer.apply(f"{command}\n")
+    [held] = [each["set"] for each in nft.list_json() if "set" in each]
+    found = {tuple(e["elem"]["val"]["concat"]): e["elem"]["timeout"] for e in held["elem"]}
+    assert found == {
+        ("0.0.0.1", "0.0.0.2", 6, 80, 1000): 500,
+        ("0.0.0.3", "0.0.0.4", 17, 53, 1001): 7,
+    }
 
 
 def test_what_is_refused_changes_nothing(handles):

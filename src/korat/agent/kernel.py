@@ -37,14 +37,15 @@ class Table:
     def __init__(self, give_way: Callable[[], None]) -> None:
         self._give_way = give_way
         self._loading, self._guarding = Nft(), Nft()
-        self._elements = ElementWriter()
+        # Each thread has its own way to the kernel, and both know what the table's sets hold.
+        self._elements, self._guards = ElementWriter(), ElementWriter()
         # Held while the sets' elements are read and loaded again, so that none gets lost between.
         self._keeping = threading.Lock()
         self._written: dict[Family, dict[Key, float]] = {family: {} for family in Family}
 
     def close(self) -> None:
         """Give the netlink sockets back; the kernel keeps the table."""
-        for each in (self._loading, self._guarding, self._elements):
+        for each in (self._loading, self._guarding, self._elements, self._guards):
             each.close()
 
     def require(self) -> None:
@@ -64,7 +65,8 @@ class Table:
             return False
         with self._keeping:
             self._loading.apply(keep_cuts(transaction, self._held()))
-        self._elements.learn(transaction)
+            self._elements.learn(transaction)
+            self._guards.learn(transaction)
         return True
 
     def guard(self, cuts: Cuts) -> None:
@@ -77,7 +79,8 @@ class Table:
         for transaction in add_cuts(cuts):
             self._give_way()
             with self._keeping:
-                self._guarding.apply(transaction)
+                if not self._guards.apply(transaction):
+                    self._guarding.apply(transaction)
 
     def _held(self) -> Cuts:
         """What is held up now: as the kernel says, whoever wrote it, and as was written here.

@@ -39,6 +39,9 @@ _NFPROTO_INET = 1
 _NESTED = 0x8000
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3 | _NESTED
 _LIST_ELEM, _ELEM_KEY, _ELEM_DATA, _ELEM_OBJECT = 1 | _NESTED, 1 | _NESTED, 2 | _NESTED, 9
+_ELEM_TIMEOUT = 4
+#: The flags of the sets whose elements go by themselves.
+_TIMED = " flags dynamic,timeout;"
 _DATA_VALUE = 1
 _OBJ_TABLE, _OBJ_NAME, _OBJ_TYPE, _OBJ_DATA, _OBJ_USERDATA = 1, 2, 3, 4 | _NESTED, 8
 _COUNTER = 1
@@ -119,7 +122,7 @@ class ElementWriter:
         for name, types, value, flags in _DECLARED.findall(text):
             kinds = types.split(" . ")
             if (
-                flags
+                flags not in ("", _TIMED)
                 or value not in ("classid", "counter", "")
                 or not _ENCODERS.keys() >= set(kinds)
             ):
@@ -219,6 +222,7 @@ def _elements(
 
 def _element(word: str, encoders: Sequence[_Encoder], value: str) -> bytes:
     key, _, end = word.partition(" : ")
+    key, _, left = key.partition(" timeout ")
     parts = [encode(part) for encode, part in zip(encoders, key.split(" . "), strict=True)]
     if len(parts) > 1:
         parts = [part + bytes(-len(part) % 4) for part in parts]
@@ -227,6 +231,8 @@ def _element(word: str, encoders: Sequence[_Encoder], value: str) -> bytes:
         inside += attribute(_ELEM_DATA, attribute(_DATA_VALUE, _classid(end)))
     elif value == "counter":
         inside += _named(_ELEM_OBJECT, end.strip('"'))
+    if left:
+        inside += attribute(_ELEM_TIMEOUT, (int(left.removesuffix("s")) * 1000).to_bytes(8))
     return attribute(_LIST_ELEM, inside)
 
 
