@@ -75,9 +75,7 @@ class Shape:
 def objects(shape: Shape) -> Iterator[Resource]:
     """Everything in the cluster, defaults filled in."""
     dice = Random(shape.seed)  # noqa: S311 - reproducible, not secret
-    yield with_defaults(
-        IPPool(metadata=_meta("bench"), spec=IPPoolSpec(cidr="10.64.0.0/10"))
-    )
+    yield with_defaults(IPPool(metadata=_meta("bench"), spec=IPPoolSpec(cidr="10.64.0.0/10")))
     for number in range(shape.namespaces):
         labels = {"team": f"t{number % _TEAMS}", "env": ("prod", "stage")[number % 2]}
         yield namespace_profile(f"ns-{number}", labels)
