@@ -58,9 +58,13 @@ def counter_name(ref: RuleRef) -> str:
 
 
 def outcome_name(outcome: Outcome) -> str:
-    """The name of the outcome's chain."""
-    words = (outcome.action.value, outcome.ref.text, *(ref.text for ref in outcome.counted[:-1]))
-    return f"{outcome.action.value}-{digest(*words)}"
+    """A name for the outcome, different for different ones.
+
+    A rule keeps its text when its action changes, so what it was passed as belongs to the name.
+    """
+    trail = (outcome.passes, outcome.logs, outcome.staged)
+    words = (f"{place} {ref.text}" for place, refs in enumerate(trail) for ref in refs)
+    return f"{outcome.action.value}-{digest(outcome.action.value, outcome.ref.text, *words)}"
 
 
 def outcome_chain(outcome: Outcome, settings: OutcomeSettings) -> Chain:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from korat.agent.intent import NodeState
 from korat.core.model.felix import FelixSettings
 from korat.core.model.key import Key
 from korat.core.model.policy import Icmp
@@ -244,10 +245,22 @@ def test_a_counter_is_its_rules_own_and_not_its_chains():
 
 
 def test_different_outcomes_have_different_names():
-    outcomes = [
-        Outcome(a, r, logs) for a in Action for r in (REF, NAMESPACED) for logs in ((), (REF,))
-    ]
+    """Also when a rule that logged passes now: both may be there for a turn."""
+    trails = ({}, {"logs": (REF,)}, {"passes": (REF,)}, {"staged": (REF,)})
+    outcomes = [Outcome(a, r, **t) for a in Action for r in (REF, NAMESPACED) for t in trails]
     assert len({outcome_name(outcome) for outcome in outcomes}) == len(outcomes)
+
+
+def test_a_rule_that_logged_and_passes_now_keeps_a_chain_to_be_led_to():
+    def world(action):
+        rules = [rule(action, protocol="TCP"), allow()]
+        return [*PODS, policy("p", ingress=rules, types=("Ingress",)), policy("q", order=5.0)]
+
+    state = NodeState(NODE, {})
+    for action in ("Log", "Pass", "Log"):
+        for each in world(action):
+            state.set(each.key, each)
+        check(state.intent().ruleset)
 
 
 def test_equal_tables_are_one_number_whatever_the_workload():
