@@ -70,11 +70,6 @@ _OF_A_CLASS = Match(Field.CARRIED, (NOBODY,), negated=True)
 _NOTHING: PMap[tuple[int, str], VerdictTable] = PMap()
 
 
-def render_policy(policy: NodePolicy, settings: OutcomeSettings) -> Ruleset:
-    """The chains ``egress`` and ``ingress`` and all that they lead to, from scratch."""
-    return PolicyRenderer(settings).render(policy)
-
-
 class PolicyRenderer:
     """Renders one policy after the other; what stays the same is not made again."""
 
