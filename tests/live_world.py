@@ -22,7 +22,8 @@ from korat.core.model.codec import dump
 from korat.core.model.config import FelixConfiguration
 from korat.core.model.resource import Metadata
 from korat.core.net.address import Addr, Family
-from korat.drivers.kernel import conntrack, namespace, sysctl
+from korat.drivers.kernel import namespace, sysctl
+from korat.drivers.kernel.conntrack import Conntrack
 from korat.drivers.kernel.nft import Nft
 from korat.ports import Record
 from policy_world import NODE, open_namespace, pod
@@ -77,6 +78,7 @@ class World:
         for interface, place in (("cali-1", "one"), ("cali-2", "two"), ("eth0", "out")):
             self._link(interface, place)
         self.nft = stack.enter_context(namespace.run_in(self.name("node"), Nft))
+        self.tracked = stack.enter_context(namespace.run_in(self.name("node"), Conntrack))
         self.nft.apply(_SERVICE)
         self.looked: queue.Queue[Looked] = queue.Queue()
         self.revision = 0
@@ -154,7 +156,7 @@ class World:
     def entries(self, *addresses: str) -> list:
         """The tracked connections from or to these."""
         wanted = [Addr.parse(address) for address in addresses]
-        return namespace.run_in(self.name("node"), lambda: list(conntrack.entries(wanted)))
+        return list(self.tracked.entries(wanted))
 
     def dropped(self, comment: str) -> int:
         """How many packets the rules with this comment have counted."""

@@ -9,7 +9,8 @@ import pytest
 
 from korat.core.net.address import Addr, Family
 from korat.core.table.rejudge import Connection, Tuple
-from korat.drivers.kernel import conntrack, namespace
+from korat.drivers.kernel import namespace
+from korat.drivers.kernel.conntrack import Conntrack
 
 pytestmark = pytest.mark.netns
 
@@ -49,7 +50,13 @@ def space():
     namespace.remove(name)
 
 
-def test_every_kind_of_connection_is_read_as_it_is_and_deleted_alone(space):
+@pytest.fixture
+def conntrack(space):
+    with namespace.run_in(space, Conntrack) as made:
+        yield made
+
+
+def test_every_kind_of_connection_is_read_as_it_is_and_deleted_alone(space, conntrack):
     def inside():
         insert(*PLAIN)
         both = [A, B, C, A6, B6, NODE]
@@ -67,7 +74,7 @@ def test_every_kind_of_connection_is_read_as_it_is_and_deleted_alone(space):
 
 
 @pytest.mark.parametrize("more", [0, 50], ids=["searched by the kernel", "read out"])
-def test_only_who_was_asked_for_is_found(space, more):
+def test_only_who_was_asked_for_is_found(space, conntrack, more):
     others = [Addr(Family.V4, (192 << 24) + number) for number in range(more)]
 
     def inside():
@@ -83,7 +90,7 @@ def test_only_who_was_asked_for_is_found(space, more):
     namespace.run_in(space, inside)
 
 
-def test_another_connection_with_the_same_tuple_is_left_alone(space):
+def test_another_connection_with_the_same_tuple_is_left_alone(space, conntrack):
     def inside():
         insert(PLAIN[1])
         (entry,) = conntrack.entries([A])
@@ -96,7 +103,7 @@ def test_another_connection_with_the_same_tuple_is_left_alone(space):
     namespace.run_in(space, inside)
 
 
-def test_connections_in_a_zone_are_found_and_deleted_alone(space):
+def test_connections_in_a_zone_are_found_and_deleted_alone(space, conntrack):
     def inside():
         insert(PLAIN[1])
         insert(PLAIN[1], PLAIN[8], zone=7)
@@ -109,7 +116,7 @@ def test_connections_in_a_zone_are_found_and_deleted_alone(space):
     namespace.run_in(space, inside)
 
 
-def test_very_many_are_deleted_in_one_call(space):
+def test_very_many_are_deleted_in_one_call(space, conntrack):
     many = [swapped(UDP, A, B, port, 53) for port in range(1, 3001)]
 
     def inside():
@@ -118,6 +125,17 @@ def test_very_many_are_deleted_in_one_call(space):
         assert list(conntrack.entries([A])) == []
 
     namespace.run_in(space, inside)
+
+
+def test_a_reading_that_is_broken_off_does_not_disturb_the_next_one(space, conntrack):
+    many = [swapped(UDP, A, B, port, 53) for port in range(1, 1001)]
+    namespace.run_in(space, lambda: insert(*many))
+    reading = conntrack.entries(None)
+    first = next(reading).connection
+    reading.close()
+    assert first in many
+    assert sorted(each.connection for each in conntrack.entries(None)) == many
+    assert conntrack.forget([A]) == 1000
 
 
 def insert(*connections, zone=0):

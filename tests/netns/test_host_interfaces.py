@@ -10,7 +10,7 @@ from korat.agent.intent import NodeState
 from korat.core.net.address import Addr
 from korat.core.policy.host import HostInterface
 from korat.drivers.kernel import namespace
-from korat.drivers.kernel.address import all_addresses
+from korat.drivers.kernel.address import all_addresses, own_addresses
 from korat.drivers.kernel.monitor import Monitor
 from policy_world import NODE, host
 
@@ -46,12 +46,13 @@ def test_every_interface_is_read_with_all_its_addresses_also_one_that_is_down(no
     def inside():
         _address("add", "172.16.0.1", 24)
         _address("add", "fd01::1", 64)
-        return interfaces()
+        return interfaces(), own_addresses()
 
-    found = namespace.run_in(node, inside)
+    found, own = namespace.run_in(node, inside)
     both = frozenset(map(Addr.parse, ("172.16.0.1", "fd01::1")))
     assert HostInterface("eth0", both) in found
     assert HostInterface("lo", frozenset()) in found
+    assert own == both
 
 
 def test_an_address_that_comes_or_goes_is_told_and_moves_the_policy(node):

@@ -10,7 +10,7 @@ import pytest
 from korat.core.model.policy import Icmp
 from korat.core.net.address import Addr
 from korat.core.render.nft.cut import QUIET_S, read_cuts
-from korat.drivers.kernel import conntrack, namespace
+from korat.drivers.kernel import namespace
 from live_world import ONE, SERVICE, TWO, Talk, World, settings
 from policy_world import allow, policy, who
 
@@ -75,7 +75,7 @@ def built():
 def world(built):
     every = [Addr.parse(a) for each in (ONE, TWO) for a in each.values()]
     built.enforce()
-    namespace.run_in(built.name("node"), lambda: conntrack.forget(every))
+    built.tracked.forget(every)
     built.nft.apply("flush set inet korat cut-4\nflush set inet korat cut-6\n")
     return built
 
@@ -115,7 +115,7 @@ def test_without_the_guard_the_servers_next_packet_would_bring_it_back(world, fa
     with Talk(world, kind, family, "one", "two") as talk:
         world.enforce(settings(koratRejudgeConnections="Disabled"), to_two())
         ends = [Addr.parse(ONE[family])]
-        assert namespace.run_in(world.name("node"), lambda: conntrack.forget(ends)) == 1
+        assert world.tracked.forget(ends) == 1
         assert not talk.ask()
         assert talk.answer()
         talk.client.send(b"hello")

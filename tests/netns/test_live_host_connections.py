@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from korat.core.net.address import Addr
-from korat.drivers.kernel import conntrack, namespace
+from korat.drivers.kernel import namespace
 from korat.drivers.kernel.route_lookup import interface_toward
 from live_world import HERE, ONE, OUT, TWO, Talk, World, settings
 from policy_world import allow, host, policy, who
@@ -29,7 +29,7 @@ def built():
 def world(built):
     every = [Addr.parse(a) for each in (ONE, TWO, OUT, HERE) for a in each.values()]
     built.enforce()
-    namespace.run_in(built.name("node"), lambda: conntrack.forget(every))
+    built.tracked.forget(every)
     built.nft.apply("flush set inet korat cut-4\nflush set inet korat cut-6\n")
     return built
 

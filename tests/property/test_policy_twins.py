@@ -87,7 +87,7 @@ def test_tables_are_one_object_each_and_only_where_a_class_differs(resources):
         known = {interface for number, interface in lookups.tables if number == default}
         assert known == {e.interface for e in local(cluster) if e.addresses_of(family)}
         for (number, interface), table in lookups.tables.items():
-            assert number in lookups.classes.ids()
+            assert lookups.classes.has(number)
             assert number == default or table != lookups.tables[default, interface]
         tables = lookups.tables.values()
         assert len({id(table) for table in tables}) == len(set(tables))

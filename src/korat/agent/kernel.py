@@ -21,7 +21,8 @@ from korat.core.render.nft.cut import (
 from korat.core.render.nft.key import Key
 from korat.core.render.nft.node import OwnPolicy
 from korat.core.table.value import NodePolicy
-from korat.drivers.kernel import address, conntrack, fence, local_route, route_lookup, sysctl
+from korat.drivers.kernel import address, fence, local_route, route_lookup, sysctl
+from korat.drivers.kernel.conntrack import Conntrack
 from korat.drivers.kernel.ctnetlink import Entry
 from korat.drivers.kernel.nft import Nft
 from korat.drivers.kernel.nft_element import ElementWriter
@@ -100,8 +101,9 @@ class Table:
 class NodeTracking:
     """Implements ``korat.agent.connections.Tracking`` with this namespace's kernel."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, conntrack: Conntrack) -> None:
         self._table = table
+        self._conntrack = conntrack
 
     def settle(self) -> None:
         """Wait until no packet is under way that met the rules of before."""
@@ -117,7 +119,7 @@ class NodeTracking:
 
     def entries(self, addresses: Collection[Addr] | None) -> Iterable[Entry]:
         """The connections whose original or reply source is one of these, or all."""
-        return conntrack.entries(addresses)
+        return self._conntrack.entries(addresses)
 
     def guard(self, cuts: Cuts) -> None:
         """Hold up replies of connections that will be cut."""
@@ -125,7 +127,7 @@ class NodeTracking:
 
     def delete(self, doomed: list[Entry]) -> int:
         """Forget these connections; returns how many were still there."""
-        return conntrack.delete(doomed)
+        return self._conntrack.delete(doomed)
 
 
 class NodeKernel:
@@ -141,7 +143,10 @@ class NodeKernel:
         ``give_way`` is asked between two pieces of that work.
         """
         self._table = Table(give_way)
-        self._connections = Connections(NodeTracking(self._table), on_looked, give_way)
+        # Each thread has its own, since one reads long.
+        self._conntrack, self._judged = Conntrack(), Conntrack()
+        tracking = NodeTracking(self._table, self._judged)
+        self._connections = Connections(tracking, on_looked, give_way)
         self._afresh = True
         self._waiting: frozenset[Addr] = frozenset()
 
@@ -169,7 +174,8 @@ class NodeKernel:
     def close(self) -> None:
         """End the thread that judges connections, and let go of the kernel, which keeps all."""
         self._connections.stop()
-        self._table.close()
+        for each in (self._table, self._conntrack, self._judged):
+            each.close()
 
     def sync_routes(self, routes: Mapping[Addr, str]) -> frozenset[Addr]:
         """Make these the routes to local workloads; returns the addresses of those it removed."""
@@ -182,7 +188,7 @@ class NodeKernel:
 
     def forget(self, addresses: frozenset[Addr]) -> None:
         """Delete the tracked connections of addresses that left this node."""
-        count = conntrack.forget(addresses)
+        count = self._conntrack.forget(addresses)
         if count:
             log.info("connections of gone workloads forgotten", connections=count)
 

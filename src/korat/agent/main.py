@@ -32,6 +32,7 @@ from korat.core.model.endpoint import Node
 from korat.core.model.key import Key
 from korat.core.net.address import Prefix
 from korat.drivers.kernel.address import interface_addresses
+from korat.drivers.kernel.conntrack import Conntrack
 from korat.drivers.kernel.monitor import Monitor
 from korat.drivers.kernel.veth import Veths
 from korat.drivers.report import NodeReport, publish
@@ -74,15 +75,21 @@ def run(environ: Mapping[str, str]) -> None:
         precedence,
     )
     observer = Observer(settings.node_name, settings.run_dir, lambda: loop.enforced)
+    conntrack = Conntrack()
     workloads = Workloads(
         node_name=settings.node_name,
         store=store,
         links=Veths(),
         ipam=HostLocal(lambda: _pod_cidrs(store, settings.node_name)),
+        forget=conntrack.forget,
         wait_programmed=lambda _key, timeout_s: _programmed(store, loop, timeout_s),
         ready=lambda: "" if loop.ready else "the first policy is not in the kernel",
     )
-    with contextlib.closing(kernel), _threads(loop, Feed(store, loop.deliver, lost), observer):
+    with (
+        contextlib.closing(kernel),
+        conntrack,
+        _threads(loop, Feed(store, loop.deliver, lost), observer),
+    ):
         asyncio.run(_serve_until_told(settings.socket_path, workloads))
 
 

@@ -24,7 +24,6 @@ from korat.core.ipam.hostlocal import Owner
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
 from korat.core.net.address import Addr, Prefix
-from korat.drivers.kernel import conntrack
 from korat.drivers.kernel.veth import Seen, Veth
 from korat.drivers.store.client import Client
 from korat.ports import Store
@@ -82,6 +81,7 @@ class Workloads:
     """The workloads of one node.
 
     ``wait_programmed`` waits until the endpoint's policy is in the kernel, and says whether it is.
+    ``forget`` deletes the tracked connections of addresses and says how many there were.
     ``ready`` gives the reason why the node cannot take workloads now, or nothing.
     """
 
@@ -90,7 +90,7 @@ class Workloads:
     links: Links
     ipam: Ipam
     wait_programmed: Callable[[Key, float], bool]
-    forget: Callable[[Iterable[Addr]], int] = conntrack.forget
+    forget: Callable[[Iterable[Addr]], int]
     ready: Callable[[], str] = _always_ready
 
     def add(self, request: Request) -> dict[str, Any]:

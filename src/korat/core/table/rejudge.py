@@ -216,8 +216,7 @@ class _Change:
         changed = [at for at in changed if _denies_more(self.old.table(*at), self.new.table(*at))]
         if any(number != after.default for number, _ in changed):
             # Of a class that came or went all peers are in another one than before, if in any.
-            lasting = before.ids() & after.ids()
-            changed = [at for at in changed if at[0] in lasting]
+            changed = [at for at in changed if before.has(at[0]) and after.has(at[0])]
         yield from (name for _, name in changed)
         if before.nets is not after.nets:
             for pair in _pairs(before, after, family):

@@ -159,9 +159,9 @@ class PeerClasses:
             return self.nets[at][2]
         return self.default
 
-    def ids(self) -> frozenset[int]:
-        """Every class there is."""
-        return frozenset({self.default, *self.hosts.values(), *(c for _, _, c in self.nets)})
+    def has(self, number: int) -> bool:
+        """Whether there is a class of this number."""
+        return number == self.default or number in self.numbers
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """Connection tracking: find tracked connections by an end's address, and delete some.
 
 For: cutting what policy does not allow any more, and forgetting the connections of an address that
-has left this node, whose next pod would inherit them. Works in the network namespace of the calling
-thread. Not for deciding which.
+has left this node, whose next pod would inherit them. Not for deciding which.
 Source: net/netfilter/nf_conntrack_netlink.c; Calico felix/conntrack.
 """
 
 import errno
 import os
-import socket
+import threading
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice, product
@@ -19,12 +19,12 @@ from korat.core.net.address import Addr, Family
 from korat.core.table.rejudge import Connection
 from korat.drivers.kernel import ctnetlink
 from korat.drivers.kernel.ctnetlink import LAYOUTS, Entry, Message
+from korat.drivers.kernel.nfnetlink import open_socket
 
-_NETFILTER = 12
 _NETLINK = 270  # SOL_NETLINK
 _EXT_ACK_OFF = 10  # NETLINK_CAP_ACK: an error comes without the request that it answers
 _BUFFER = 1 << 16
-_SOCKET_BUFFER = 1 << 22
+_QUEUE_BYTES = 1 << 22
 _DELETED_AT_ONCE = 64
 
 #: Each is two walks of the kernel through its whole table; reading the table out costs many such.
@@ -33,39 +33,74 @@ _FILTERED_MAX = 4
 _ROUNDS = 3
 
 
-def forget(addresses: Iterable[Addr]) -> int:
-    """Delete every entry whose original or reply source is one of these; returns how many.
+class Conntrack:
+    """Connection tracking of the network namespace of the thread that makes it.
 
-    Raises:
-        Unsupported: not root, or the kernel has no connection tracking.
-        Unavailable: the kernel refuses.
+    Keeps one socket: the kernel holds up every nftables transaction of the namespace for some 20 ms
+    when a netfilter socket is closed (``nft_rcv_nl_event`` waits for what earlier transactions left
+    to be freed). Threads may share it and take turns; a reading is one turn.
     """
-    wanted = frozenset(addresses)
-    gone = 0
-    for _ in range(_ROUNDS):
-        found = list(entries(wanted))
-        gone += delete(found)
-        if not found:
-            break
-    return gone
 
+    def __init__(self) -> None:
+        self._socket = _Socket()
+        self._turn = threading.Lock()
 
-def entries(addresses: Collection[Addr] | None) -> Iterator[Entry]:
-    """Every tracked connection whose original or reply source is one of these, once; None for all.
+    def __enter__(self) -> Self:
+        return self
 
-    Complexity: one reading of the table for each IP version, or a few walks within the kernel.
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    Raises:
-        Unsupported: not root, or the kernel has no connection tracking.
-        Unavailable: the kernel refuses.
-    """
-    for family in Family:
-        wanted = None
-        if addresses is not None:
-            wanted = frozenset(addr for addr in addresses if addr.family is family)
-        if wanted is None or wanted:
-            with _errors("read"), _Socket() as sock:
-                yield from _entries(sock, family, wanted)
+    def close(self) -> None:
+        """Give the netlink socket back."""
+        self._socket.close()
+
+    def forget(self, addresses: Iterable[Addr]) -> int:
+        """Delete every entry whose original or reply source is one of these; returns how many.
+
+        Raises:
+            Unsupported: not root, or the kernel has no connection tracking.
+            Unavailable: the kernel refuses.
+        """
+        wanted = frozenset(addresses)
+        gone = 0
+        for _ in range(_ROUNDS):
+            found = list(self.entries(wanted))
+            gone += self.delete(found)
+            if not found:
+                break
+        return gone
+
+    def entries(self, addresses: Collection[Addr] | None) -> Iterator[Entry]:
+        """Every tracked connection with one of these as original or reply source, once; None: all.
+
+        Complexity: one reading of the table for each IP version, or a few walks within the kernel.
+
+        Raises:
+            Unsupported: not root, or the kernel has no connection tracking.
+            Unavailable: the kernel refuses.
+        """
+        for family in Family:
+            wanted = None
+            if addresses is not None:
+                wanted = frozenset(addr for addr in addresses if addr.family is family)
+            if wanted is None or wanted:
+                with self._turn, _errors("read"):
+                    yield from _entries(self._socket, family, wanted)
+
+    def delete(self, doomed: Iterable[Entry]) -> int:
+        """Delete exactly these connections; returns how many were still there.
+
+        Raises:
+            Unsupported: not root, or the kernel has no connection tracking.
+            Unavailable: the kernel refuses.
+        """
+        left = iter(doomed)
+        gone = 0
+        with self._turn, _errors("deleted"):
+            while some := list(islice(left, _DELETED_AT_ONCE)):
+                gone += len(some) - self._socket.delete(some)
+        return gone
 
 
 def _entries(sock: "_Socket", family: Family, wanted: frozenset[Addr] | None) -> Iterator[Entry]:
@@ -115,45 +150,36 @@ def _sources(connection: Connection) -> tuple[Addr, Addr]:
     return connection.original.src, connection.reply.src
 
 
-def delete(doomed: Iterable[Entry]) -> int:
-    """Delete exactly these connections; returns how many were still there.
-
-    Raises:
-        Unsupported: not root, or the kernel has no connection tracking.
-        Unavailable: the kernel refuses.
-    """
-    left = iter(doomed)
-    gone = 0
-    with _errors("deleted"), _Socket() as sock:
-        while some := list(islice(left, _DELETED_AT_ONCE)):
-            gone += len(some) - sock.delete(some)
-    return gone
-
-
 class _Socket:
-    """A netlink socket of this thread's network namespace."""
+    """A netlink socket of the network namespace of the thread that makes it."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER
-        )
+        self._socket = open_socket(_QUEUE_BYTES)
         self._socket.setsockopt(_NETLINK, _EXT_ACK_OFF, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
-        self._socket.bind((0, 0))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Give it back."""
         self._socket.close()
 
     def dump(self, request: bytes) -> Iterator[Message]:
-        """The messages that answer a request for many."""
+        """The messages that answer a request for many; they are read to their end in any case.
+
+        The kernel begins no other reading for this socket before.
+        """
         self._socket.send(request)
+        messages = self._until_done()
+        try:
+            # Not ``yield from``, which would end the inner one, too, when this is broken off.
+            for message in messages:  # noqa: UP028
+                yield message
+        finally:
+            deque(messages, maxlen=0)
+
+    def _until_done(self) -> Iterator[Message]:
         while True:
             for message in ctnetlink.messages(self._socket.recv(_BUFFER)):
-                _raise(message.error)
-                if message.done:
+                if message.done or message.error is not None:
+                    _raise(message.error)
                     return
                 yield message
 
@@ -164,15 +190,15 @@ class _Socket:
             for number, entry in enumerate(some, 1)
         ]
         self._socket.send(b"".join(requests))
-        missing = 0
-        while True:
+        errors: list[int] = []
+        answered = 0
+        while answered < len(some):
             for message in ctnetlink.messages(self._socket.recv(_BUFFER)):
-                if message.error == errno.ENOENT:
-                    missing += 1
-                else:
-                    _raise(message.error)
-                if message.number == len(some):
-                    return missing
+                errors += filter(None, [message.error])
+                answered = message.number
+        for number in errors:
+            _raise(number if number != errno.ENOENT else None)
+        return len(errors)
 
 
 def _raise(number: int | None) -> None:

@@ -79,7 +79,8 @@ def test_class_of_asks_hosts_then_nets_then_default():
 
     base = addr(0).value
     nets = ((base + 4, base + 7, 11), (base + 8, base + 8, 12))
-    classes = PeerClasses({(base + 5,): 10, (base + 9,): 10}, nets, 0)
+    numbers = dict.fromkeys((10, 11, 12))
+    classes = PeerClasses({(base + 5,): 10, (base + 9,): 10}, nets, 0, numbers)
     expected = {3: 0, 4: 11, 5: 10, 6: 11, 7: 11, 8: 12, 9: 10, 10: 0}
     assert {n: classes.class_of(addr(n)) for n in expected} == expected
-    assert classes.ids() == {0, 10, 11, 12}
+    assert [n for n in range(20) if classes.has(n)] == [0, 10, 11, 12]
