@@ -67,6 +67,14 @@ def test_work_inside_leaves_the_caller_where_it_is(netns):
     assert inode() == before
 
 
+def test_a_namespace_without_a_name_is_new_and_leaves_nothing():
+    before, names = inode(), namespace.names()
+    shown = {namespace.run_in_new(inode) for _ in range(3)}
+    assert before not in shown
+    assert namespace.run_in_new(namespace.names) == names
+    assert inode() == before
+
+
 def test_errors_inside_are_raised_outside_and_the_thread_ends(netns):
     def fail():
         raise ZeroDivisionError(threading.current_thread().name)

@@ -30,17 +30,10 @@ def require() -> None:
 
 
 def _missing() -> list[Problem]:
-    problems = []
-    probe = f"korat-preflight-{os.getpid()}"
     try:
-        namespace.create(probe)
+        return namespace.run_in_new(_try_nft)
     except Unsupported as error:
         return [Problem("", "network namespaces", None, str(error))]
-    try:
-        problems += namespace.run_in(probe, _try_nft)
-    finally:
-        namespace.remove(probe)
-    return problems
 
 
 def _try_nft() -> list[Problem]:

@@ -114,6 +114,23 @@ def run_in(name_or_path: str | Path, function: Callable[[], _T]) -> _T:
     return _in_thread(inside)
 
 
+def run_in_new(function: Callable[[], _T]) -> _T:
+    """Call ``function`` inside a namespace without a name, which goes with the call.
+
+    Nothing is left, also when this process is killed.
+
+    Raises:
+        Unsupported: not root, or the kernel has no network namespaces.
+    """
+
+    def inside() -> _T:
+        with _errors("of its own"):
+            _call("unshare", _CLONE_NEWNET)
+        return function()
+
+    return _in_thread(inside)
+
+
 def enter(name_or_path: str | Path) -> None:
     """Move the calling thread into the namespace for good: for a thread or process about to exec.
 
