@@ -2,9 +2,11 @@
 
 For: state that is large, changes a little at a time and is compared with what it was before, as the
 addresses of a cluster are. Keys are spread over a fixed number of small dicts; a change copies the
-dicts it touches, and a comparison skips those that are one object on both sides.
+dicts it touches. A map remembers from which one it was made and by what change, so comparing these
+two looks at the change alone; of any others, dicts that are one object on both sides are skipped.
 """
 
+import weakref
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
@@ -16,6 +18,8 @@ V = TypeVar("V")
 
 _SHARDS = 1024
 _MASK = _SHARDS - 1
+#: A change of more than this part of a map is not remembered, as the dicts say it as well.
+_MUCH = 4
 
 
 class Difference(NamedTuple, Generic[K, V]):
@@ -29,9 +33,12 @@ class Difference(NamedTuple, Generic[K, V]):
 class PMap(Mapping[K, V]):
     """An immutable mapping; values may be anything but None."""
 
-    __slots__ = ("_count", "_shards")
+    __slots__ = ("__weakref__", "_change", "_count", "_origin", "_shards")
     _shards: tuple[dict[K, V], ...]
     _count: int
+    #: What this was made from, as long as somebody has it: no map keeps all before it alive.
+    _origin: "weakref.ref[PMap[K, V]] | None"
+    _change: tuple[K, ...]
 
     def __init__(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = ()) -> None:
         pairs = dict(items)
@@ -40,6 +47,7 @@ class PMap(Mapping[K, V]):
             shards[hash(key) & _MASK][key] = value
         self._shards = tuple(shards)
         self._count = len(pairs)
+        self._origin, self._change = None, ()
 
     def changed(self, changes: Mapping[K, V | None]) -> "PMap[K, V]":
         """This map with other values; None takes a key out.
@@ -64,15 +72,27 @@ class PMap(Mapping[K, V]):
             count += len(shard)
         made: PMap[K, V] = PMap.__new__(PMap)
         made._shards, made._count = tuple(shards), count
+        small = len(changes) * _MUCH < count
+        made._origin, made._change = (weakref.ref(self), tuple(changes)) if small else (None, ())
         return made
 
     def differences(self, after: "PMap[K, V]") -> Iterator[Difference[K, V]]:
         """Each key whose value is another object in ``after``, which is not equal either."""
         if self is after:
             return
+        origin = after._origin  # noqa: SLF001 -- its own kind
+        if origin is not None and origin() is self:
+            yield from self._differences_at(after._change, after)  # noqa: SLF001 -- as above
+            return
         for old, new in zip(self._shards, after._shards, strict=True):  # noqa: SLF001 -- its own kind
             if old is not new:
                 yield from _between(old, new)
+
+    def _differences_at(self, keys: Iterable[K], after: "PMap[K, V]") -> Iterator[Difference[K, V]]:
+        for key in keys:
+            old, new = self.get(key), after.get(key)
+            if old is not new and old != new:
+                yield Difference(key, old, new)
 
     @override
     def __getitem__(self, key: K) -> V:
