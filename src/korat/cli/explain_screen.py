@@ -11,6 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from korat.cli.explain import would
+from korat.cli.policy_ruling import BESIDE_POLICY
 from korat.cli.policy_source import INVENTED, Snapshot
 from korat.cli.question import Question, Side
 from korat.cli.rule_text import rule_text, rules_of
@@ -24,13 +25,6 @@ from korat.core.policy.written import stored_key
 
 _MARK = {Action.ALLOW: "✔", Action.DENY: "✘"}
 _COLOUR = {Action.ALLOW: ALLOWED, Action.DENY: DENIED}
-#: What decides beside policies, in words.
-BESIDE_POLICY = {
-    Reason.FAILSAFE: "a failsafe port of the node",
-    Reason.FAILSAFE_REPLY: "a reply of a failsafe port of the node",
-    Reason.UNDECIDED: "no policy of the host endpoint decides, which allows",
-    Reason.TO_HOST: "DefaultEndpointToHostAction, for what a workload sends to its own node",
-}
 _DONE = {Action.ALLOW: "allowed", Action.DENY: "denied"}
 _WOULD = {"allow": "allow it", "deny": "deny it", "pass": "pass it on to the next tier"}
 

@@ -114,6 +114,8 @@ def diff(  # noqa: PLR0913  # what to compare with what, and how to show it
 ) -> None:
     """Show whose traffic would be allowed or denied anew if files were applied.
 
+    Of pods, and of nodes where host endpoints govern or would govern their interfaces.
+
     Staged policies in the files are taken as enforced: in the place of the policy of their name,
     or, staged to delete, taking it away. With --staged all those that there are; -f is not needed.
 
@@ -133,7 +135,7 @@ def diff(  # noqa: PLR0913  # what to compare with what, and how to show it
         from korat.cli.policy_diff_screen import drawn  # noqa: PLC0415  # rich is for people only
 
         out().print(drawn(found))
-    if found.groups:
+    if found:
         raise typer.Exit(CHANGED)
 
 

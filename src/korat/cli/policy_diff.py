@@ -14,28 +14,31 @@ from msgspec import structs
 
 from korat.cli.connect import connect
 from korat.cli.manifest import Item
+from korat.cli.policy_diff_host import HostDifference, host_difference, host_rows
 from korat.cli.policy_place import Places
 from korat.cli.policy_source import Snapshot, bare, running, store_of
 from korat.cli.policy_words import Labels, Names, pods_words, traffic_rows
 from korat.cli.question import title
 from korat.core.errors import Unsupported
 from korat.core.model.endpoint import WorkloadEndpoint
-from korat.core.model.host import HostEndpoint
 from korat.core.model.key import Key
 from korat.core.model.kubernetes.endpointslice import kept, wanted_slices
 from korat.core.model.kubernetes.workload import endpoint_of
 from korat.core.model.pod import Pod
-from korat.core.model.policy import GlobalNetworkPolicy
+from korat.core.model.policy import GlobalNetworkPolicy, GlobalPolicySpec
 from korat.core.model.resource import Resource
-from korat.core.model.staged import Staged, StagedGlobalNetworkPolicy
+from korat.core.model.staged import Staged, StagedGlobalNetworkPolicy, StagedGlobalPolicySpec
 from korat.core.net.address import Family
 from korat.core.policy.promote import Promotion, promoted
-from korat.core.policy.written import stored_key
 from korat.core.table.compare import Ruling, compare
-from korat.core.table.compare_group import Group, grouped
+from korat.core.table.compare_group import Group, HostGroup, Peers, grouped
+from korat.core.table.compare_pair import CrowdedError
 from korat.core.table.paint import IntricateError
 from korat.drivers.store.batch import Batch, Verb, prepare
 from korat.drivers.store.client import Objects
+
+#: A node may speak both.
+_FAMILIES = frozenset(Family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +58,20 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Both sides of a change, and what turned between them."""
+    """Both sides of a change, and what turned between them, for pods and for nodes."""
 
     before: Snapshot
     after: Snapshot
     groups: Sequence[Group]
+    hosts: HostDifference
     names: Names = field(repr=False)
     titles: Mapping[Key, str]
     families: Mapping[Key, frozenset[Family]]
     labels: Labels = field(repr=False)
     notes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.groups or self.hosts.groups)
 
     def families_of(self, group: Group) -> frozenset[Family]:
         """The IP versions that the group's endpoints speak."""
@@ -79,6 +86,14 @@ class Difference:
         found = self.names.pods(group.peers, self.families_of(group))
         alone = self.endpoints(group) if len(group.endpoints) == 1 else []
         return [name for name in found if name not in alone]
+
+    def anybody_words(self, peers: Peers) -> list[str]:
+        """Whoever is among some addresses at the interface of a node, pods by namespace."""
+        whole = self.names.whole(peers, _FAMILIES)
+        if whole:
+            return [whole]
+        pods = pods_words(self.names.pods(peers, _FAMILIES), self.titles.values(), self.labels)
+        return [*pods, *self.names.strangers(peers, _FAMILIES)]
 
     def pods_words(self, group: Group) -> list[str]:
         """The same, by namespace where it is shorter."""
@@ -111,7 +126,7 @@ def difference(wanted: Wanted) -> Difference:
     else:
         before, after = _stored(batch.before, old), _stored(_moved(there, batch), new)
     found = _compared(before, after)
-    left_out = (*_left_out(found, batch.resources), *_hosts_left_out(before, after, batch))
+    left_out = (*_left_out(found, batch.resources), *_of_hosts(found, batch.resources))
     notes = (*batch.notes, *enforced.notes, *left_out)
     return replace(found, notes=notes)
 
@@ -175,23 +190,28 @@ def _relabelled(endpoint: WorkloadEndpoint, pod: Pod) -> WorkloadEndpoint:
 
 
 def _compared(before: Snapshot, after: Snapshot) -> Difference:
-    """Compare the workloads that both have.
+    """Compare the workloads that both have, and the interfaces of nodes that either governs.
 
     Raises:
-        Unsupported: port lists cut each other into too many pieces.
+        Unsupported: port lists, or selectors of both ends, make too many pieces.
     """
     ends = [{e.key: e for e in each.cluster.endpoints} for each in (before, after)]
     shared = sorted(ends[0].keys() & ends[1].keys())
     try:
         groups = grouped(compare(before.cluster, after.cluster))
+        hosts = host_difference(before, after)
     except IntricateError as error:
         remedy = "source and destination port lists multiply; use fewer ranges"
         raise Unsupported(f"the policies cannot be compared: {error}", remedy) from error
+    except CrowdedError as error:
+        remedy = "selectors and nets of both sides multiply; ask less of one side"
+        text = f"the policies of host endpoints cannot be compared: {error}"
+        raise Unsupported(text, remedy) from error
     titles = {key: title(after.objects, key) for key in shared}
     families = {key: frozenset(a.family for a in ends[0][key].addresses) for key in shared}
     names = Names(after.cluster, titles)
     labels = {titles[key]: ends[1][key].labels for key in shared}
-    return Difference(before, after, groups, names, titles, families, labels)
+    return Difference(before, after, groups, hosts, names, titles, families, labels)
 
 
 def _left_out(found: Difference, resources: Iterable[Resource]) -> Iterator[str]:
@@ -203,34 +223,27 @@ def _left_out(found: Difference, resources: Iterable[Resource]) -> Iterator[str]
         yield f"not compared, for they do not run both before and after: {', '.join(missing)}"
 
 
-def _hosts_left_out(before: Snapshot, after: Snapshot, batch: Batch) -> Iterator[str]:
-    """That policy of hosts is not compared, and whose, where the change may be about it."""
-    named = {resource.key for resource in batch.resources}
-    found = {r.metadata.name for r in batch.resources if isinstance(r, HostEndpoint)}
-    for cluster in (before.cluster, after.cluster):
-        every = (policy for tier in cluster.host_tiers for policy in tier.policies)
-        changed = [policy for policy in every if stored_key(policy.key) in named]
-        found.update(
-            host.key.name
-            for host in cluster.hosts
-            if any(policy.selector.matches(host.labels) for policy in changed)
+def _of_hosts(found: Difference, resources: Iterable[Resource]) -> Iterator[str]:
+    """What is to be known about policies that have something only host endpoints know."""
+    specs = [spec for resource in resources if (spec := _spec_for_hosts(resource)) is not None]
+    if specs and not found.hosts.endpoints:
+        yield "applyOnForward, preDNAT and doNotTrack say nothing here: there is no host endpoint"
+    elif any(spec.do_not_track for spec in specs):
+        yield (
+            "doNotTrack policy is compared packet by packet: "
+            "whether replies to what it allows are allowed too is a change of its own"
         )
-    if found:
-        names = ", ".join(sorted(found))
-        many = "s" if len(found) > 1 else ""
-        yield f"not compared: what policy says of host endpoint{many} {names}"
-    elif any(_is_for_hosts(resource) for resource in batch.resources):
-        yield "not compared: what applyOnForward, preDNAT or doNotTrack mean for host endpoints"
 
 
-def _is_for_hosts(resource: Resource) -> bool:
-    """Whether a policy has something that only host endpoints know."""
+def _spec_for_hosts(resource: Resource) -> GlobalPolicySpec | StagedGlobalPolicySpec | None:
+    """The spec of a policy that has something only host endpoints know."""
     match resource:
         case GlobalNetworkPolicy() | StagedGlobalNetworkPolicy():
             spec = resource.spec
-            return spec.apply_on_forward or spec.pre_dnat or spec.do_not_track
+            switches = spec.apply_on_forward, spec.pre_dnat, spec.do_not_track
+            return spec if any(switches) else None
         case _:
-            return False
+            return None
 
 
 def rows(found: Difference) -> Iterator[dict[str, Any]]:
@@ -246,9 +259,15 @@ def rows(found: Difference) -> Iterator[dict[str, Any]]:
                         "peer": peer,
                         "protocol": protocol,
                         "ports": ports,
-                        **_ruling("before", group.before, found.before),
-                        **_ruling("after", group.after, found.after),
+                        **_rulings(group, found),
                     }
+    for change, row in host_rows(found.hosts, found.names):
+        yield {**row, **_rulings(change, found)}
+
+
+def _rulings(group: Group | HostGroup, found: Difference) -> dict[str, Any]:
+    before = _ruling("before", group.before, found.before)
+    return {**before, **_ruling("after", group.after, found.after)}
 
 
 def _ruling(when: str, ruling: Ruling, snapshot: Snapshot) -> dict[str, Any]:

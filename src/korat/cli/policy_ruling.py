@@ -4,6 +4,15 @@ from korat.cli.policy_source import Snapshot
 from korat.cli.rule_text import rule_text, rules_of
 from korat.core.policy.outcome import Reason, RuleRef
 
+#: What decides beside policies.
+BESIDE_POLICY = {
+    Reason.FAILSAFE: "a failsafe port of the node",
+    Reason.FAILSAFE_REPLY: "a reply of a failsafe port of the node",
+    Reason.UNDECIDED: "no policy of the host endpoint decides, which allows",
+    Reason.UNASKED: "no host endpoint is asked, which allows",
+    Reason.TO_HOST: "DefaultEndpointToHostAction, for what a workload sends to its own node",
+}
+
 
 def ruling_words(ref: RuleRef, snapshot: Snapshot) -> str:
     """``NetworkPolicy shop/db rule 0: Allow TCP from app == 'cart' to port pg``."""
@@ -14,8 +23,8 @@ def ruling_words(ref: RuleRef, snapshot: Snapshot) -> str:
             return f"{ref.policy} does not exist, which denies"
         case Reason.NO_PROFILE_MATCHED:
             return "no profile allows it"
-        case Reason.FAILSAFE | Reason.FAILSAFE_REPLY | Reason.UNDECIDED | Reason.TO_HOST:
-            return ref.text
+        case reason if reason in BESIDE_POLICY:
+            return BESIDE_POLICY[reason]
         case _:
             rules = rules_of(snapshot.cluster, ref.policy, ref.direction) if ref.policy else ()
             index = ref.index or 0

@@ -26,6 +26,7 @@ _FEW = 3
 #: Labels that nobody wrote on the pod.
 _NOT_OWN = ("projectcalico.org/", NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX)
 
+EVERYBODY = "anyone"
 ANYONE = "anyone else"
 EVERYTHING = "everything"
 ANY = "any"
@@ -111,6 +112,17 @@ class Names:
                 some = ", ".join(map(str, inside))
                 found.append(title if inside == asked else f"{title} ({some})")
         return found
+
+    def whole(self, peers: Peers, families: Collection[Family]) -> str:
+        """``anyone``, where every address of these IP versions is meant; else nothing."""
+        if any(
+            self._pods[family] - spans or self._strangers(family, spans) != [ANYONE]
+            for family, spans in peers
+        ):
+            return ""
+        missing = set(families) - {family for family, _ in peers}
+        kinds = ", ".join(f"IPv{family.value}" for family, _ in peers)
+        return f"{EVERYBODY} ({kinds})" if missing else EVERYBODY
 
     def strangers(self, peers: Peers, families: Collection[Family]) -> list[str]:
         """Everybody who is no pod: sets, CIDRs, or anyone else."""

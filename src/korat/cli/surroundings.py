@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from korat.core.model.config import FelixConfiguration
 from korat.core.model.endpoint import Node
 from korat.core.model.felix import FelixSettings, settings
 from korat.core.net.address import Addr
@@ -16,8 +17,9 @@ def surroundings(objects: Objects, cluster: Cluster) -> Surroundings:
     def felix(name: str) -> FelixSettings:
         node = nodes.get(name)
         labels = node.metadata.labels if node else {}
-        return settings(name, labels, objects.by_key.values(), {})[0]
+        return settings(name, labels, configurations, {})[0]
 
+    configurations = [r for r in objects.by_key.values() if isinstance(r, FelixConfiguration)]
     nodes = {r.metadata.name: r for r in objects.by_key.values() if isinstance(r, Node)}
     return Surroundings(cluster, node_addresses(objects), felix)
 

@@ -49,6 +49,7 @@ class Reason(Enum):
     FAILSAFE = "failsafe"
     FAILSAFE_REPLY = "failsafe reply"
     UNDECIDED = "undecided"
+    UNASKED = "no host endpoint"
     TO_HOST = "DefaultEndpointToHostAction"
 
 
@@ -111,6 +112,11 @@ class RuleRef:
         return cls(direction, "", None, None, Reason.UNDECIDED)
 
     @classmethod
+    def unasked(cls, direction: Direction) -> "RuleRef":
+        """No host endpoint is asked about an interface, which hinders nothing."""
+        return cls(direction, "", None, None, Reason.UNASKED)
+
+    @classmethod
     def to_host(cls) -> "RuleRef":
         """The setting that says what becomes of a workload's traffic to its node."""
         return cls(Direction.INGRESS, "", None, None, Reason.TO_HOST)
@@ -118,7 +124,7 @@ class RuleRef:
     @property
     def decides(self) -> bool:
         """Whether policy said it, and not merely let it go on to where others are asked."""
-        return self.reason not in (Reason.FAILSAFE, Reason.FAILSAFE_REPLY, Reason.UNDECIDED)
+        return self.reason not in _LETTING_BY
 
     @property
     def text(self) -> str:
@@ -137,6 +143,7 @@ class RuleRef:
         return self.text
 
 
+_LETTING_BY = frozenset({Reason.FAILSAFE, Reason.FAILSAFE_REPLY, Reason.UNDECIDED, Reason.UNASKED})
 _WORDS: Mapping[Reason, Callable[[RuleRef], str]] = {
     Reason.RULE: lambda ref: f"{ref.tier} {ref.policy} rule {ref.index}",
     Reason.TIER_DEFAULT: lambda ref: f"{ref.tier} tier default",

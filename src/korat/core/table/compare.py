@@ -57,10 +57,10 @@ def compare(before: Cluster, after: Cluster) -> Iterator[Change]:
     """
     shared = sorted({e.key for e in before.endpoints} & {e.key for e in after.endpoints})
     node_before, node_after = _compiled(before, shared), _compiled(after, shared)
-    turns = _Turns()
+    turns = Turns()
     for direction in Direction:
         places = [
-            _Place(node_before, node_after, family, direction, _strangers(before, after, family))
+            _Place(node_before, node_after, family, direction, strangers(before, after, family))
             for family in Family
         ]
         for key in shared:
@@ -78,7 +78,7 @@ def _compiled(cluster: Cluster, shared: Iterable[Key]) -> NodePolicy:
     return compile_node(replace(cluster, endpoints=endpoints), _HERE)
 
 
-def _strangers(before: Cluster, after: Cluster, family: Family) -> IntervalSet:
+def strangers(before: Cluster, after: Cluster, family: Family) -> IntervalSet:
     """The addresses of workloads that only one of the clusters has."""
     owned = [
         {addr.value for e in cluster.endpoints for addr in e.addresses_of(family)}
@@ -87,25 +87,25 @@ def _strangers(before: Cluster, after: Cluster, family: Family) -> IntervalSet:
     return IntervalSet.of((value, value) for value in owned[0] ^ owned[1])
 
 
-class _Turns:
+class Turns:
     """What turns between two tables; each pair is laid over each other once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[VerdictTable, VerdictTable], Sequence[_Turn]] = {}
+        self._known: dict[tuple[VerdictTable, VerdictTable], Sequence[Turn]] = {}
 
-    def between(self, before: VerdictTable, after: VerdictTable) -> Sequence["_Turn"]:
+    def between(self, before: VerdictTable, after: VerdictTable) -> Sequence["Turn"]:
         """The traffic that turns, by who decided before and who decides after."""
         pair = before, after
         found = self._known.get(pair)
         if found is None:
             found = self._known[pair] = tuple(
-                _Turn(traffic, Ruling(*rulings[0]), Ruling(*rulings[1]))
+                Turn(traffic, Ruling(*rulings[0]), Ruling(*rulings[1]))
                 for rulings, traffic in differing(before, after).items()
             )
         return found
 
 
-class _Turn(NamedTuple):
+class Turn(NamedTuple):
     """Traffic with one ruling before and another after."""
 
     traffic: Traffic
@@ -130,9 +130,9 @@ class _Place:
         self._after: DirectionPolicy = after.directions[family, direction]
         self._peers = _peers(self._before.classes, self._after.classes, family, without)
 
-    def changes(self, key: Key, turns: _Turns) -> Iterator[Change]:
+    def changes(self, key: Key, turns: Turns) -> Iterator[Change]:
         """The changes of one endpoint."""
-        found: defaultdict[_Turn, list[tuple[int, int]]] = defaultdict(list)
+        found: defaultdict[Turn, list[tuple[int, int]]] = defaultdict(list)
         interface = str(key)
         for (old, new), peers in self._peers.items():
             before = self._before.table(old, interface)

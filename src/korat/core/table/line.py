@@ -36,6 +36,22 @@ class Line:
         stretch = self.stretches[at]
         return stretch.truth if value <= stretch.last else 0
 
+    def across(self, first: int, last: int) -> Iterator[Stretch]:
+        """The stretches of these addresses, and of what lies between them, in order."""
+        at = max(0, bisect_right(self._firsts, first) - 1)
+        while at < len(self.stretches) and self.stretches[at].first <= last:
+            stretch = self.stretches[at]
+            at += 1
+            if stretch.last < first:
+                continue
+            if first < stretch.first:
+                yield Stretch(first, stretch.first - 1, 0)
+            end = min(stretch.last, last)
+            yield Stretch(max(first, stretch.first), end, stretch.truth)
+            first = end + 1
+        if first <= last:
+            yield Stretch(first, last, 0)
+
     def masked(self, mask: int) -> list[Stretch]:
         """The stretches by these bits alone: neighbours of like truth joined, untrue ones left."""
         return list(_merged(Stretch(s.first, s.last, s.truth & mask) for s in self.stretches))

@@ -1,6 +1,6 @@
 """A verdict table from a plan and what is true of the two addresses."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -227,12 +227,42 @@ def strictest(tables: Sequence[VerdictTable]) -> VerdictTable:
     """
     if len(set(tables)) == 1:
         return tables[0]
+
+    def layers(protocol: int) -> list[Cell]:
+        each = [cell for table in tables for cell in table.cells(protocol)]
+        denied = [cell for cell in each if cell.outcome.action is Action.DENY]
+        return [*denied, *tables[0].cells(protocol)]
+
+    return _laid(tables, layers)
+
+
+def first_decided(tables: Sequence[VerdictTable]) -> VerdictTable:
+    """The table of several that are asked in turn, as the sets of a host endpoint's policies are.
+
+    Who denies, or allows by a rule, has the say; what only was let by is for the next to decide.
+    """
+    *before, last = tables
+    if not before:
+        return last
+
+    def layers(protocol: int) -> list[Cell]:
+        each = [cell for table in before for cell in table.cells(protocol)]
+        decided = [cell for cell in each if _is_final(cell.outcome)]
+        return [*decided, *last.cells(protocol)]
+
+    return _laid(tables, layers)
+
+
+def _is_final(outcome: Outcome) -> bool:
+    return outcome.action is Action.DENY or outcome.ref.decides
+
+
+def _laid(tables: Sequence[VerdictTable], layers: Callable[[int], Sequence[Cell]]) -> VerdictTable:
+    """The table of the layers of every protocol."""
     protocols = sorted({protocol for table in tables for protocol, _ in table.protocols})
 
     def cells(protocol: int) -> Cells:
-        each = [cell for table in tables for cell in table.cells(protocol)]
-        denied = [cell for cell in each if cell.outcome.action is Action.DENY]
-        return _overlay([*denied, *tables[0].cells(protocol)], number_last(protocol))
+        return _overlay(layers(protocol), number_last(protocol))
 
     (rest,) = cells(OTHER_PROTOCOL)
     return table({protocol: cells(protocol) for protocol in protocols}, rest.outcome)
