@@ -337,37 +337,3 @@ def test_ports_that_cannot_be_compared_are_one_sentence(korat):
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith("the policies cannot be compared: more than ")
     assert result.err.count("\n") == 1
-
-
-HOST = """
-apiVersion: projectcalico.org/v3
-kind: HostEndpoint
-metadata: {name: vm1-eth0, labels: {role: host}}
-spec: {node: vm1, interfaceName: eth0}
-"""
-FOR_HOSTS = """
-apiVersion: projectcalico.org/v3
-kind: GlobalNetworkPolicy
-metadata: {name: hosts}
-spec: {selector: role == 'host', ingress: [{action: Deny}]}
-"""
-FORWARD = FOR_HOSTS.replace("spec: {", "spec: {applyOnForward: true, ")
-_NAMED = "not compared: what policy says of host endpoint vm1-eth0"
-
-
-@pytest.mark.parametrize(
-    ("base", "change", "note"),
-    [
-        (WORLD, FORWARD, "not compared: what applyOnForward, preDNAT or doNotTrack mean for"),
-        (WORLD, FOR_HOSTS, ""),
-        (f"{WORLD}---{HOST}", FOR_HOSTS, _NAMED),
-        (WORLD, HOST, _NAMED),
-        (f"{WORLD}---{HOST}", ONLY_CART, ""),
-    ],
-    ids=["no hosts yet", "a plain policy", "a selected one", "a new one", "of pods"],
-)
-def test_what_is_said_of_hosts_is_that_they_are_not_compared(korat, base, change, note):
-    base, change = korat.file("base.yaml", base), korat.file("change.yaml", change)
-    result = diff(korat, "--base", base, "-f", change, "-o", "json")
-    assert result.code in {0, 3}, result.err
-    assert result.err.startswith(note) if note else not result.err

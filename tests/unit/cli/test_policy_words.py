@@ -94,6 +94,21 @@ def test_addresses(peers, families, pods, strangers):
     assert NAMES.strangers(named, families) == strangers
 
 
+@pytest.mark.parametrize(
+    ("texts", "families", "expected"),
+    [
+        (("0.0.0.0/0", "::/0"), {V4, V6}, "anyone"),
+        (("0.0.0.0/0",), {V4}, "anyone"),
+        (("0.0.0.0/0",), {V4, V6}, "anyone (IPv4)"),
+        (("0.0.0.0/0", "fd00::/64"), {V4, V6}, ""),
+        (("!192.0.2.1/32",), {V4}, ""),
+        (("!10.0.0.1/32",), {V4}, ""),
+    ],
+)
+def test_everybody(texts, families, expected):
+    assert NAMES.whole(addresses(*texts), families) == expected
+
+
 def test_a_workload_that_has_no_title_is_an_address():
     names = Names(CLUSTER, {Key("WorkloadEndpoint", "red", "a"): "red/a"})
     assert names.pods(addresses("10.0.0.0/30"), {V4}) == ["red/a"]

@@ -1,4 +1,4 @@
-"""What differs between two clusters: packets that one of them allows and the other denies.
+"""What differs between two clusters: packets of workloads that one allows and the other denies.
 
 Both are compiled as if all their workloads were on one node, since the verdict does not depend on
 the node; then for every workload that both have, the addresses are cut where either of the two
@@ -7,7 +7,7 @@ answer is complete and exact, without trying a single packet.
 
 A workload that only one of them has is not compared, and neither is its address as a peer: who
 comes or goes is no change of policy. Changes of the rule that decides, or of what is logged, are
-none either as long as the verdict stays.
+none either as long as the verdict stays. What host endpoints say is ``compare_host``'s.
 """
 
 from collections import defaultdict

@@ -132,9 +132,5 @@ class _Comparison:
         pairs = self._pairs.get(asked)
         if pairs is None:
             pairs = self._pairs[asked] = Pairs(*asked, self._ground)
-        ends = pairs.ends(own)
-        for region in pairs.regions(frozenset(ends)):
-            part = None
-            if len(region.ends) < len(ends):
-                part = IntervalSet.of(span for end in region.ends for span in ends[end].spans)
-            yield HostChange(way, spot, self._family, region.peers, part, *region.turn)
+        for turn, peers, ends in pairs.regions(own):
+            yield HostChange(way, spot, self._family, peers, ends, *turn)

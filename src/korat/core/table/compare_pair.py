@@ -8,6 +8,7 @@ the same change are put together as boxes: all of some peers with all of some en
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from korat.core.net.interval import IntervalSet
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
@@ -18,9 +19,10 @@ from korat.core.table.paint import first_decided, paint
 from korat.core.table.plan import Plan
 from korat.core.table.value import VerdictTable
 
-#: How many pairs of classes are looked at. Policies of hosts mostly ask about one end only, so a
-#: large cluster has some hundred pairs; some hundred selectors for each end would reach it.
-PAIRS_MAX = 50_000
+#: How many pairs of classes are looked at, which takes some ten seconds. Policies of hosts mostly
+#: ask about one end only, so a large cluster has some hundred pairs; hundreds of selectors for each
+#: of the ends would reach it.
+PAIRS_MAX = 250_000
 
 Plans = tuple[Plan, ...]
 
@@ -66,13 +68,16 @@ class Ground:
             raise CrowdedError(f"more than {PAIRS_MAX} pairs of senders and receivers")
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
-    """Peers and classes of ends between all of whom the same traffic turned."""
+class Region(NamedTuple):
+    """Peers and ends between all of whom the same traffic turned; ``ends`` None are all asked."""
 
     turn: Turn
     peers: IntervalSet
-    ends: frozenset[int]
+    ends: IntervalSet | None
+
+
+#: A region whose ends are classes.
+_Classed = tuple[Turn, IntervalSet, frozenset[int]]
 
 
 class Pairs:
@@ -91,25 +96,31 @@ class Pairs:
         self._peers = ground.classes(peer_mask, ground.domain)
         self._everybody = ground.classes(self._end_mask, ground.domain)
         self._tables: dict[tuple[int, int, int], VerdictTable] = {}
-        self._regions: dict[frozenset[int], tuple[Region, ...]] = {}
+        self._classed: dict[frozenset[int], tuple[_Classed, ...]] = {}
+        self._regions: dict[IntervalSet | None, tuple[Region, ...]] = {}
 
-    def ends(self, own: IntervalSet | None) -> Mapping[int, IntervalSet]:
-        """The classes of some ends; None are all."""
-        return self._everybody if own is None else self._ground.classes(self._end_mask, own)
-
-    def regions(self, ends: frozenset[int]) -> tuple[Region, ...]:
-        """What turned between all peers and these classes of ends; no packet is in two regions.
+    def regions(self, own: IntervalSet | None) -> tuple[Region, ...]:
+        """What turned between all peers and these ends, None being all; nothing is told twice.
 
         Raises:
             IntricateError: a table would have too many pieces.
             CrowdedError: there are too many pairs.
         """
-        found = self._regions.get(ends)
+        found = self._regions.get(own)
         if found is None:
-            found = self._regions[ends] = tuple(self._found(ends))
+            found = self._regions[own] = tuple(self._between(own))
         return found
 
-    def _found(self, ends: frozenset[int]) -> Iterator[Region]:
+    def _between(self, own: IntervalSet | None) -> Iterator[Region]:
+        ends = self._everybody if own is None else self._ground.classes(self._end_mask, own)
+        classes = frozenset(ends)
+        if classes not in self._classed:
+            self._classed[classes] = tuple(self._found(classes))
+        for turn, peers, among in self._classed[classes]:
+            part = IntervalSet.of(span for end in among for span in ends[end].spans)
+            yield Region(turn, peers, None if among == classes else part)
+
+    def _found(self, ends: frozenset[int]) -> Iterator[_Classed]:
         if not any(self._sides):
             return
         self._ground.spend(len(self._peers) * len(ends))
@@ -124,7 +135,7 @@ class Pairs:
             for peer, own in by_peer.items():
                 alike[frozenset(own)] += self._peers[peer].spans
             for among, spans in alike.items():
-                yield Region(turn, IntervalSet.of(spans), among)
+                yield turn, IntervalSet.of(spans), among
 
     def _both(self, peer: int, end: int) -> tuple[VerdictTable, VerdictTable]:
         """The tables before and after."""

@@ -1,7 +1,7 @@
 """A host endpoint's policies as plain sequences: failsafe ports, tiers, and what the set ends with.
 
-Host endpoints are few and their traffic knows no constant end, so their rules are tried one by one
-and never become verdict tables. What a set leaves open ends in a step that lets it go on.
+Host endpoints are few and their traffic knows no constant end, so nodes try their rules one by one
+instead of making tables of them. What a set leaves open ends in a step that lets it go on.
 Source: felix/rules/endpoints.go (endpointIptablesChain), static.go (failsafeInChain).
 """
 
