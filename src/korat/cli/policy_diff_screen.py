@@ -42,7 +42,7 @@ def drawn(found: Difference) -> RenderableType:
         compared = " and ".join(_many(there, what) for _, there, what in counts)
         return Text(f"no verdict changes: {compared} compared")
     head = " and ".join(f"{some} of {_many(there, what)}" for some, there, what in counts if some)
-    parts: list[RenderableType] = [Text(f"{head} get other verdicts", "bold")]
+    parts: list[RenderableType] = [Text(f"other verdicts for {head}", "bold")]
     for _, members in groupby(found.groups, key=lambda group: (group.direction, group.endpoints)):
         parts += [Text(""), _part(found, list(members))]
     for _, alike in groupby(found.hosts.groups, key=lambda group: (group.way, group.spots)):

@@ -253,7 +253,8 @@ def test_the_screen_of_many_pods_is_one_that_a_person_reads(korat, monkeypatch, 
     paper = io.StringIO()
     Console(file=paper, width=80).print(drawn(found))
     lines = paper.getvalue().splitlines()
-    assert lines[0].endswith(f" of {count} pods get other verdicts")
+    assert lines[0].startswith("other verdicts for ")
+    assert lines[0].endswith(f" of {count} pods")
     assert len(lines) <= most, paper.getvalue()
     assert max(map(len, lines)) <= 80
 
@@ -265,7 +266,7 @@ def test_the_screen(korat, monkeypatch):
     assert (
         diff(korat, "--base", "base.yaml", "-f", "p.yaml").out
         == """\
-1 of 3 pods get other verdicts
+other verdicts for 1 of 3 pods
 
 entering shop/db
 ├── ✘ now denied  everything but TCP 5432  from shop/cart
@@ -284,7 +285,7 @@ entering shop/db
     assert (
         diff(korat, "--base", "base.yaml", "--base", "p.yaml", "-f", "q.yaml").out
         == """\
-1 of 3 pods get other verdicts
+other verdicts for 1 of 3 pods
 
 entering shop/db
 └── ✔ now allowed  TCP 5432  from shop/web

@@ -301,7 +301,7 @@ def test_the_screen(korat, monkeypatch):
 
 
 SCREEN = """\
-2 of 2 host endpoints get other verdicts
+other verdicts for 2 of 2 host endpoints
 
 to the node by eth0 of vm1, * of vm2
 └── ✘ now denied  everything but all TCP; UDP 68  from anyone
@@ -322,7 +322,7 @@ port 5432  change.yaml:6
 def test_a_change_of_pods_and_nodes_counts_both(korat):
     everybody = policy(THEN_ALLOW).replace("role == 'host'", "all()")
     found = diff(korat, (*WORLD, ETH0), everybody)
-    assert found.out.startswith("2 of 2 pods and 1 of 1 host endpoint get other verdicts\n")
+    assert found.out.startswith("other verdicts for 2 of 2 pods and 1 of 1 host endpoint\n")
 
 
 def test_pairs_that_are_too_many_are_one_sentence(korat):
