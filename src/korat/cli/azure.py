@@ -19,7 +19,7 @@ from korat.controllers.settings import route_settings
 from korat.core.errors import KoratError, NotFound
 from korat.core.route.udr import UdrPlan
 from korat.lab.session import attach
-from korat.lab.state import DEFAULT_NAME, LabPaths
+from korat.lab.state import LabPaths
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="What Azure must hold for pods to talk."
@@ -83,7 +83,7 @@ def _environ() -> Mapping[str, str]:
     if os.environ.get("KORAT_AZURE_CONFIG"):
         return os.environ
     try:
-        lab = attach(LabPaths(os.environ.get("KORAT_LAB") or DEFAULT_NAME))
+        lab = attach(LabPaths.named_by(os.environ))
     except NotFound:
         return os.environ
     for name, value in lab.environ().items():

@@ -13,18 +13,21 @@ import typer
 
 from korat.cli import lab_screen, manifest, screen
 from korat.cli.demo import demo as run_demo
+from korat.cli.lab_node import app as node_verbs
 from korat.core.errors import Invalid, Problem
 from korat.drivers.kernel import namespace
 from korat.lab import roster, sweep
 from korat.lab.blueprint import CLUSTER_CIDR, SUBNET_CIDR, VNET_CIDR, Options
 from korat.lab.preflight import require_root
 from korat.lab.session import attach
-from korat.lab.state import DEFAULT_NAME, LabPaths
+from korat.lab.state import LabPaths
 from korat.lab.up import up as bring_up
 
 app = typer.Typer(
     add_completion=False, help="An Azure with VMs and pods on this machine.", no_args_is_help=True
 )
+
+app.add_typer(node_verbs, name="node")
 
 Output = Annotated[str, typer.Option("-o", "--output", metavar="FORMAT", help="json or yaml.")]
 Mode = Annotated[str, typer.Option(help="The networking option: udr (Azure user-defined routes).")]
@@ -35,11 +38,6 @@ Files = Annotated[
         "-f", "--filename", metavar="FILE", help="Namespaces, Pods, policies; may be repeated."
     ),
 ]
-
-
-def lab_paths() -> LabPaths:
-    """The lab that the environment names."""
-    return LabPaths(os.environ.get("KORAT_LAB") or DEFAULT_NAME)
 
 
 @app.command("up")
@@ -53,7 +51,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     cluster_cidr: Annotated[str, typer.Option(metavar="CIDR")] = CLUSTER_CIDR,
 ) -> None:
     """Bring the lab up: VMs on an Azure fabric, korat on each, pods from the files."""
-    paths = lab_paths()
+    paths = LabPaths.named_by(os.environ)
     resources = [r for item in manifest.read(filename) for r in item.resources]
     options = Options(mode, nodes, store, vnet, subnet, cluster_cidr)
     with lab_screen.progress() as step:
@@ -72,7 +70,7 @@ def _count(number: int, what: str) -> str:
 def status(output: Output = "") -> None:
     """Show the lab: its VMs, its route table, its pods."""
     screen.one_of(output, ("", "json", "yaml"))
-    lab = attach(lab_paths())
+    lab = attach(LabPaths.named_by(os.environ))
     if output:
         screen.emit(lab_screen.status_object(lab.state, lab.azure(), lab.pods()), output)
     else:
@@ -90,7 +88,9 @@ def probe(
     """Try who can talk to whom, with real packets, all pairs at once."""
     screen.one_of(output, ("", "json", "yaml"))
     require_root()
-    results = attach(lab_paths()).probe(roster.Wanted(sender, receiver, protocol.upper(), port))
+    results = attach(LabPaths.named_by(os.environ)).probe(
+        roster.Wanted(sender, receiver, protocol.upper(), port)
+    )
     if output:
         screen.emit(msgspec.to_builtins(results), output)
     else:
@@ -109,7 +109,7 @@ def exec_(
     words = command[1:] if command[0] == "--" else command
     if not words:
         raise Invalid([Problem("", "CMD", None, "is missing: give the command to run after --")])
-    found = roster.pod_named(attach(lab_paths()).pods(), pod)
+    found = roster.pod_named(attach(LabPaths.named_by(os.environ)).pods(), pod)
     namespace.enter(found.netns)
     try:
         os.execvp(words[0], words)  # noqa: S606 - the user's own command, as an argument list
@@ -122,7 +122,7 @@ def exec_(
 def env(output: Output = "") -> None:
     """Print the environment that points korat and the Azure SDKs at the lab."""
     screen.one_of(output, ("", "json", "yaml"))
-    environ = attach(lab_paths()).environ()
+    environ = attach(LabPaths.named_by(os.environ)).environ()
     if output:
         screen.emit(environ, output)
         return
@@ -134,7 +134,7 @@ def env(output: Output = "") -> None:
 def down() -> None:
     """Take the lab down; leaves no namespace, process or file behind."""
     require_root()
-    paths = lab_paths()
+    paths = LabPaths.named_by(os.environ)
     gone = sweep.down(paths)
     screen.say(f"lab {paths.name} is down" if gone else f"lab {paths.name} was not up")
 
@@ -149,4 +149,4 @@ def demo(
     ] = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Bring the lab up anew and show it working: before and after the policies, and why."""
-    run_demo(lab_paths(), Options(mode=mode, nodes=nodes), filename, policies)
+    run_demo(LabPaths.named_by(os.environ), Options(mode=mode, nodes=nodes), filename, policies)

@@ -18,7 +18,7 @@ from korat.core.model.kind import Column, Kind
 from korat.core.model.resource import Resource
 from korat.core.policy.written import stored_key
 from korat.drivers.tally import ask
-from korat.lab.state import DEFAULT_NAME, LabPaths, living_state
+from korat.lab.state import LabPaths, living_state
 
 #: Kinds whose objects decide.
 COUNTED = frozenset(
@@ -69,7 +69,7 @@ def _sums(run_dirs: list[Path]) -> Mapping[Key, tuple[int, int]] | None:
 def _run_dirs(config: str) -> list[Path]:
     """Where the agents run: in the lab whose store is asked, or else on this machine."""
     try:
-        state = living_state(LabPaths(os.environ.get("KORAT_LAB") or DEFAULT_NAME))
+        state = living_state(LabPaths.named_by(os.environ))
         if settings(config, os.environ).get("KORAT_SQLITE_PATH") == state.store_path:
             return [LabPaths(state.name).node(vm.name) for vm in state.vms]
     except KoratError:

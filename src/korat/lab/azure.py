@@ -1,4 +1,4 @@
-"""What the lab gives ARM at the start: what an engineer has before korat comes.
+"""What the lab gives ARM: what an engineer has before korat comes, and what comes with each VM.
 
 A virtual network, one subnet, one virtual machine's NIC per node; no route table, no IP forwarding:
 those are korat's own work. Also the cloud-provider file (azure.json) that points korat at this ARM.
@@ -7,8 +7,9 @@ those are korat's own work. Also the cloud-provider file (azure.json) that point
 from typing import Any
 
 from korat.core.net.address import Addr
+from korat.lab.arm.error import bad_request
 from korat.lab.arm.model import Model
-from korat.lab.arm.path import parse_id
+from korat.lab.arm.path import Target, parse_id
 from korat.lab.arm.resource import interface, virtual_network
 from korat.lab.blueprint import (
     LOCATION,
@@ -31,9 +32,32 @@ def furnish(model: Model, plan: Blueprint) -> None:
     """Put the virtual network and the VMs' NICs into an empty ARM."""
     virtual_network.put(model, parse_id(f"{_NETWORK}/virtualNetworks/{VNET}"), _vnet(plan))
     for vm in plan.vms:
-        target = parse_id(f"{_NETWORK}/networkInterfaces/{vm.nic}")
-        interface.put(model, target, _nic(vm))
-        interface.attach(model, target, vm.name)
+        add_nic(model, vm)
+
+
+def add_nic(model: Model, vm: Vm) -> None:
+    """Give a new VM its NIC.
+
+    Raises:
+        ArmError: its name or its address is another's.
+    """
+    target = _nic_of(vm)
+    if model.lookup(target) is not None:
+        raise bad_request("NicExists", f"There is a network interface {vm.nic} already.")
+    interface.put(model, target, _nic(vm))
+    interface.attach(model, target, vm.name)
+
+
+def remove_nic(model: Model, vm: Vm) -> None:
+    """Remove a VM's NIC, as Azure does with a VM whose NIC has the delete option; none is fine."""
+    target = _nic_of(vm)
+    if model.lookup(target) is not None:
+        interface.detach(model, target)
+        interface.delete(model, target)
+
+
+def _nic_of(vm: Vm) -> Target:
+    return parse_id(f"{_NETWORK}/networkInterfaces/{vm.nic}")
 
 
 def _vnet(plan: Blueprint) -> Json:

@@ -5,9 +5,10 @@ first usable address of a subnet is .4, a node's pods have a /24 of the cluster'
 cluster's range lies inside the virtual network but outside its subnets.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from korat.core.errors import Invalid, Problem
+from korat.core.errors import Conflict, Invalid, NotFound, Problem
+from korat.core.model.decode import nearest
 from korat.core.net.address import Addr, Prefix
 from korat.lab.arm.resource.rule import FORBIDDEN_SPACE
 
@@ -67,7 +68,7 @@ class Vm:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """The lab to make."""
+    """The lab to make, and while it runs the lab as it is."""
 
     mode: str
     store: str
@@ -75,6 +76,24 @@ class Blueprint:
     subnet: Prefix
     cluster: Prefix
     vms: tuple[Vm, ...]
+
+    @property
+    def routed(self) -> bool:
+        """Whether pods of two nodes need routes of Azure's to reach each other."""
+        return self.mode == "udr"
+
+    def vm(self, name: str) -> Vm:
+        """A virtual machine by its name.
+
+        Raises:
+            NotFound: there is none; names the nearest one, or all.
+        """
+        names = [vm.name for vm in self.vms]
+        if name in names:
+            return self.vms[names.index(name)]
+        near = nearest(name, names)
+        hint = f"did you mean {near}?" if near else f"the lab's nodes are {', '.join(names)}"
+        raise NotFound(f"there is no node {name}", hint)
 
 
 def blueprint(options: Options) -> Blueprint:
@@ -97,6 +116,40 @@ def blueprint(options: Options) -> Blueprint:
         raise Invalid(problems)
     vms = tuple(_vm(number, subnet, cluster) for number in range(options.nodes))
     return Blueprint(options.mode, options.store, vnet, subnet, cluster, vms)
+
+
+def grown(plan: Blueprint, count: int) -> Blueprint:
+    """The lab with so many more virtual machines, of the lowest numbers that are free.
+
+    Raises:
+        Invalid: they have no room.
+    """
+    total = len(plan.vms) + count
+    problems = _room(total, plan.subnet, plan.cluster)
+    if count < 1:
+        problems.append(Problem("", "--count", count, "must be 1 or more"))
+    elif total > _MAX_NODES:
+        rule = f"a lab has at most {_MAX_NODES} nodes, and this one has {len(plan.vms)}"
+        problems.append(Problem("", "--count", count, rule))
+    if problems:
+        raise Invalid(problems)
+    names = {vm.name for vm in plan.vms}
+    every = (_vm(number, plan.subnet, plan.cluster) for number in range(total))
+    new = [vm for vm in every if vm.name not in names][:count]
+    return replace(plan, vms=tuple(sorted((*plan.vms, *new), key=lambda vm: vm.address)))
+
+
+def without(plan: Blueprint, name: str) -> Blueprint:
+    """The lab with one virtual machine less.
+
+    Raises:
+        NotFound: it has none of that name.
+        Conflict: it has no other.
+    """
+    gone = plan.vm(name)
+    if plan.vms == (gone,):
+        raise Conflict(f"{name} is the lab's only node", "take the lab down with: korat lab down")
+    return replace(plan, vms=tuple(vm for vm in plan.vms if vm != gone))
 
 
 def _choice(option: str, value: str, choices: dict[str, str]) -> list[Problem]:

@@ -5,6 +5,7 @@ It keeps the EndpointSlices of Services too, which follow from the pods.
 The store says which pods there should be; this makes it so, again and again: it gives pods without
 a node one, starts what is missing (namespace, CNI ADD, answering ports, status) and stops what is
 no longer wanted. It judges by the present state only, so it does not matter how a state came about.
+Nodes join and are lost while it runs: a lost node's pods wait for it until it joins again.
 """
 
 import contextlib
@@ -12,11 +13,8 @@ import dataclasses
 import os
 import threading
 import time
-import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -28,11 +26,11 @@ from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
 from korat.core.model.kubernetes.workload import endpoint_of
 from korat.core.model.pod import Pod, PodIp, PodStatus
-from korat.drivers.kernel import namespace
 from korat.drivers.report import NodeReport, publish
-from korat.lab.cni_runtime import Attachment, CniRuntime, Json
+from korat.lab import sandbox
 from korat.lab.responder import PodPort, Responder, sctp_works
-from korat.lab.roster import netns_of
+from korat.lab.sandbox import LabNode, Sandbox
+from korat.lab.scheduler import place
 from korat.lab.slice_keeper import KINDS as _SLICE_KINDS
 from korat.lab.slice_keeper import SliceKeeper
 from korat.lab.state import LabPaths
@@ -51,39 +49,20 @@ _PATIENCE_S = 0.5
 _STATUS_TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class LabNode:
-    """A node the kubelet may use: its namespace, its address and its CNI."""
-
-    name: str
-    netns: str
-    address: str
-    cni: CniRuntime
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """A pod that runs: what it was started from, and what CNI said."""
-
-    pod: Pod
-    node: LabNode
-    netns: str
-    attachment: Attachment | None  # None for a pod in its node's own namespace
-    result: Json
-
-
 class Kubelet:
     """Runs in its own thread from ``start`` to ``stop``."""
 
-    def __init__(
-        self, store: Store, paths: LabPaths, nodes: Iterable[LabNode], responder: Responder
-    ) -> None:
+    def __init__(self, store: Store, paths: LabPaths, responder: Responder) -> None:
         self._store = store
         self._paths = paths
-        self._nodes = {node.name: node for node in nodes}
         self._responder = responder
         self._slices = SliceKeeper(store)
-        self._running: dict[Key, _Running] = {}
+        #: One pass over the pods, or the loss of a node, at a time.
+        self._pass = threading.Lock()
+        self._nodes: Mapping[str, LabNode] = {}
+        self._away: set[str] = set()
+        self._running: dict[Key, Sandbox] = {}
+        self._lost: dict[str, Sandbox] = {}  # by container
         self._said: dict[Key, str] = {}
         self._stopping = threading.Event()
         self._watch: Watch | None = None
@@ -97,11 +76,47 @@ class Kubelet:
     def stop(self) -> None:
         """Stop every pod, then end."""
         self._stopping.set()
-        if self._watch is not None:
-            self._watch.close()
+        self._look_again()
         self._thread.join()
         self._each(self._stop_pod, list(self._running))
         self._workers.shutdown()
+
+    def join(self, node: LabNode) -> None:
+        """A node is ready: its own pods may run now, and others may be given to it."""
+        self._nodes = {**self._nodes, node.name: node}
+        self._away.discard(node.name)
+        for record in self._store.list(["Pod"]).records:
+            pod = _load(record)
+            if pod.spec.node_name == node.name and pod.status.message:
+                self._said.pop(pod.key, None)
+                self._set_status(pod.key, PodStatus(phase="Pending"))
+        self._look_again()
+
+    def lose(self, name: str) -> None:
+        """A node's power is cut: its pods are gone at once, and wait for it to join again."""
+        with self._pass:
+            self._away.add(name)
+            self._nodes = {key: node for key, node in self._nodes.items() if key != name}
+            lost = [key for key, running in self._running.items() if running.node.name == name]
+            for key in lost:
+                running = self._running.pop(key)
+                self._responder.close(_label(running.pod))
+                running.lose()
+                if running.attachment is not None:
+                    self._lost[running.attachment.container_id] = running
+                self._set_status(key, PodStatus(phase="Pending"))
+
+    def forget(self, name: str) -> None:
+        """A node that was lost will not be back."""
+        with self._pass:
+            self._away.discard(name)
+            self._lost = {key: s for key, s in self._lost.items() if s.node.name != name}
+
+    def _look_again(self) -> None:
+        """Wake the thread, which then begins with a complete read."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -120,9 +135,10 @@ class Kubelet:
         with self._store.watch(snapshot.revision) as watch:
             self._watch = watch
             dirty = True
-            while not self._stopping.is_set():
+            while self._watch is watch and not self._stopping.is_set():
                 if dirty:
-                    dirty = not self._reconcile(records)
+                    with self._pass:
+                        dirty = not self._reconcile(records)
                 self._report(seen)
                 for event in self._heard(watch, _RETRY_S if dirty else _POLL_S):
                     seen = event.revision
@@ -157,14 +173,16 @@ class Kubelet:
     def _reconcile(self, records: Mapping[Key, Record]) -> bool:
         """One pass; True when nothing is left to be tried again."""
         pods = {key: _load(record) for key, record in records.items() if key.kind == "Pod"}
-        pods = self._schedule(pods, records)
+        pods |= self._schedule(pods, records)
         gone = [
             key
             for key, running in self._running.items()
             if key not in pods or _identity(pods[key]) != _identity(running.pod)
         ]
         stopped = self._each(self._stop_pod, gone)
-        missing = [pods[key] for key in sorted(pods) if key not in self._running]
+        back = [key for key, lost in self._lost.items() if lost.node.name in self._nodes]
+        cleared = self._each(self._clear, back)
+        missing = [pods[key] for key in sorted(pods) if self._may_start(pods[key])]
         started = self._each(self._start_pod, missing)
         relabelled = [
             pods[key]
@@ -172,28 +190,28 @@ class Kubelet:
             if key in pods and pods[key].metadata.labels != running.pod.metadata.labels
         ]
         done = self._each(self._relabel, relabelled)
-        return all((stopped, started, done, self._slices.keep(records.values())))
+        return all((stopped, cleared, started, done, self._slices.keep(records.values())))
+
+    def _may_start(self, pod: Pod) -> bool:
+        """Whether it does not run, and neither waits for its node nor has remains there."""
+        where = pod.spec.node_name
+        remains = ((lost.pod.key, lost.node.name) for lost in self._lost.values())
+        waits = not where or where in self._away or (pod.key, where) in remains
+        return pod.key not in self._running and not waits
 
     def _each(self, work: Callable[[T], None], items: Iterable[T]) -> bool:
         """Do it for all of them at the same time; True when all went well."""
         return all(list(self._workers.map(lambda item: self._try(work, item), items)))
 
     def _schedule(self, pods: Mapping[Key, Pod], records: Mapping[Key, Record]) -> dict[Key, Pod]:
-        """Give pods without a node the emptiest one; names break ties."""
-        placed = dict(pods)
-        load = Counter(dict.fromkeys(self._nodes, 0))
-        load.update(p.spec.node_name for p in pods.values() if p.spec.node_name in self._nodes)
-        for key in sorted(pods):
-            if pods[key].spec.node_name:
-                continue
-            node = min(load, key=lambda name: (load[name], name))
-            load[node] += 1
-            spec = msgspec.structs.replace(pods[key].spec, node_name=node)
-            placed[key] = msgspec.structs.replace(pods[key], spec=spec)
-            with contextlib.suppress(
-                Conflict, NotFound
-            ):  # changed meanwhile: the next pass sees it
-                self._store.update(key, codec.dump(placed[key]), records[key].revision)
+        """Give pods without a node one, and write that down; returns those that have one now."""
+        placed = {}
+        for key, pod in place(pods, self._nodes).items():
+            try:
+                self._store.update(key, codec.dump(pod), records[key].revision)
+            except (Conflict, NotFound):
+                continue  # changed meanwhile: the next pass sees it
+            placed[key] = pod
         return placed
 
     def _try(self, work: Callable[[T], None], item: T) -> bool:
@@ -214,15 +232,15 @@ class Kubelet:
         if node is None:
             names = ", ".join(sorted(self._nodes))
             raise NotFound(f"there is no node {pod.spec.node_name}", f"the lab's nodes are {names}")
-        running = self._on_host(pod, node) if pod.spec.host_network else self._attach(pod, node)
+        running = sandbox.start(self._paths, pod, node)
         try:
             self._responder.open(_label(pod), running.netns, _ports(pod))
         except OSError as error:
-            self._detach(running)
+            running.stop()
             raise Unavailable(f"{_label(pod)} cannot listen: {error.strerror}") from error
         self._running[pod.key] = running
         self._said.pop(pod.key, None)
-        addresses = _addresses(running)
+        addresses = running.addresses
         status = PodStatus(
             phase="Running",
             host_ip=node.address,
@@ -231,41 +249,15 @@ class Kubelet:
         )
         self._set_status(pod.key, status)
 
-    def _on_host(self, pod: Pod, node: LabNode) -> _Running:
-        return _Running(pod, node, node.netns, None, {})
-
-    def _attach(self, pod: Pod, node: LabNode) -> _Running:
-        meta = pod.metadata
-        name = netns_of(self._paths, pod)
-        namespace.remove(name)  # what a killed lab left under this name
-        namespace.create(name)
-        attachment = Attachment(
-            container_id=uuid.uuid4().hex,
-            netns=str(namespace.path_of(name)),
-            ifname="eth0",
-            args=(
-                ("IgnoreUnknown", "1"),
-                ("K8S_POD_NAMESPACE", meta.namespace),
-                ("K8S_POD_NAME", meta.name),
-            ),
-        )
-        try:
-            result = node.cni.add(attachment)
-        except KoratError:
-            namespace.remove(name)
-            raise
-        return _Running(pod, node, name, attachment, result)
-
     def _stop_pod(self, key: Key) -> None:
         running = self._running[key]
         self._responder.close(_label(running.pod))
-        self._detach(running)
+        running.stop()
         del self._running[key]
 
-    def _detach(self, running: _Running) -> None:
-        if running.attachment is not None:
-            running.node.cni.delete(running.attachment, running.result)
-            namespace.remove(running.netns)
+    def _clear(self, container_id: str) -> None:
+        self._lost[container_id].clear()
+        del self._lost[container_id]
 
     def _relabel(self, pod: Pod) -> None:
         """New labels on a running pod: its endpoint gets them, as from kube-controllers."""
@@ -327,9 +319,3 @@ def _ports(pod: Pod) -> list[PodPort]:
         for port in container.ports
         if port.protocol != "SCTP" or sctp_works()
     ]
-
-
-def _addresses(running: _Running) -> list[str]:
-    if running.attachment is None:
-        return [running.node.address]
-    return [ip["address"].partition("/")[0] for ip in running.result["ips"]]

@@ -71,14 +71,18 @@ class Child:
         if self._popen.poll() is None:
             self._popen.terminate()
 
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self._popen.kill()
+        self._popen.wait()
+
     def stop(self) -> None:
         """End it, kindly first."""
         self.ask_to_stop()
         try:
             self._popen.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
+            self.kill()
 
 
 def end(process: Process) -> None:

@@ -1,12 +1,23 @@
 """A running lab in the hands of one command: its state, its store, its pods, its probes."""
 
+import time
 from dataclasses import dataclass
 
 from korat.drivers.store.client import Client
 from korat.drivers.store.open import open_store
 from korat.lab import probe, roster
 from korat.lab.arm_client import AzureStatus, azure_status
+from korat.lab.control import Request, ask
 from korat.lab.state import LabPaths, LabState, living_state, store_environ
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Which nodes came, went or were rebooted, which pods went along, and how long it took."""
+
+    nodes: tuple[str, ...]
+    pods: tuple[str, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,18 @@ class Session:
         """
         roster.settle(self.state, self.paths, self.client.store)
         return probe.run(roster.targets(self.pods(), wanted))
+
+    def change(self, request: Request) -> Change:
+        """Have nodes added, removed or rebooted; done when every node enforces what is stored.
+
+        Raises:
+            Unavailable: the daemon does not answer, or a node does not catch up.
+            KoratError: the daemon refused, or could not.
+        """
+        begun = time.monotonic()
+        answer = ask(self.paths, request)
+        roster.settle(living_state(self.paths), self.paths, self.client.store)
+        return Change(answer.nodes, answer.pods, time.monotonic() - begun)
 
     def azure(self) -> AzureStatus:
         """The lab's Azure as ARM tells it.

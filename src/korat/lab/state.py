@@ -6,8 +6,10 @@ verbs find the lab's store, and what lets ``korat lab down`` clean up after a la
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -82,6 +84,15 @@ class LabPaths:
             rule = "a lab's name is 1 to 16 lower-case letters and digits"
             raise Invalid([Problem("", "KORAT_LAB", self.name, rule)])
 
+    @classmethod
+    def named_by(cls, environ: Mapping[str, str]) -> Self:
+        """The lab that ``KORAT_LAB`` names, ``lab`` when it is not set.
+
+        Raises:
+            Invalid: that is no name.
+        """
+        return cls(environ.get("KORAT_LAB") or DEFAULT_NAME)
+
     @property
     def root(self) -> Path:
         """The lab's directory."""
@@ -91,6 +102,11 @@ class LabPaths:
     def state(self) -> Path:
         """The state file, which ``korat.cli.connect`` reads too."""
         return self.root / "lab.json"
+
+    @property
+    def control(self) -> Path:
+        """The socket where the daemon takes requests."""
+        return self.root / "control.sock"
 
     @property
     def store(self) -> Path:

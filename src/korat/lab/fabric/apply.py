@@ -55,6 +55,12 @@ class Fabric:
         with_netlink(self.names.fabric, lambda ip: apply_forwarding(ip, wanted))
         return wanted
 
+    def power_off(self, vm: str) -> None:
+        """Destroy a VM's namespace and all its kernel knows; the next ``apply`` makes it anew."""
+        seen = observe_ports(self.names.fabric)
+        unplug(self.names.fabric, [port.device for port in seen if port.vm == vm])
+        namespace.remove(self.names.vm(vm))
+
     def close(self) -> None:
         """Remove the fabric, its VMs and all that is in them."""
         sweep(self.names.lab)

@@ -65,6 +65,13 @@ def attach(model: Model, target: Target, vm: str) -> None:
     model.touch(stored)
 
 
+def detach(model: Model, target: Target) -> None:
+    """Take the NIC from its VM, which ARM's compute provider does when the VM is deleted."""
+    stored = model.find(target)
+    stored["properties"].pop("virtualMachine", None)
+    model.touch(stored)
+
+
 def show(stored: Json) -> Json:
     """The NIC as ARM answers it."""
     shown = copy.deepcopy(stored)
