@@ -72,6 +72,24 @@ def test_a_vm_is_set_up_as_azure_sets_one_up(fabric):
     assert sysctl.read("net/ipv4/ip_forward", vm) == "1"
 
 
+def test_a_vm_whose_power_was_cut_is_made_anew_and_knows_nothing(fabric):
+    view = network()
+    fabric.apply(view)
+    vm, before = fabric.names.vm("vm1"), kernel_state(fabric)
+    run(vm, "nft", "add", "table", "inet", "korat")
+    run(vm, "ip", "route", "add", "10.99.0.0/16", "dev", "lo")
+    fabric.power_off("vm1")
+    assert not namespace.exists(vm)
+    assert namespace.exists(fabric.names.vm("vm2"))
+    fabric.apply(view)
+    assert run(vm, "nft", "list", "ruleset") == ""
+    assert "10.99" not in run(vm, "ip", "route")
+    assert "inet 10.10.0.4/24" in run(vm, "ip", "address", "show", "eth0")
+    assert len(kernel_state(fabric).splitlines()) == len(before.splitlines())
+    assert works(fabric, view)
+    fabric.power_off("vm9")
+
+
 def test_a_vm_with_two_nics_prefers_its_first(fabric):
     view = network(2)
     fabric.apply(replace(view, nics=(view.nics[0], replace(view.nics[1], vm="vm1"))))

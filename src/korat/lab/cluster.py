@@ -107,7 +107,7 @@ class LabCluster:
             child.kill()
         self._ready_file(vm.name).unlink(missing_ok=True)
         self._kubelet.lose(vm.name)
-        for path in self._paths.node(vm.name).iterdir():
+        for path in self._paths.node(vm.name).glob("*"):
             if path.is_dir() and path.name != _ON_DISK:
                 shutil.rmtree(path)
             elif not path.is_dir():

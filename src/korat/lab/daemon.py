@@ -120,7 +120,7 @@ class Daemon:
             log.info("asked", request=asked.request)
             try:
                 answer = self._members.carry_out(asked.request)
-            except KoratError as error:
+            except (KoratError, OSError) as error:
                 log.warning("refused", request=asked.request, error=str(error))
                 answer = Answer(refusal=str(error))
             self._say(step="", processes=self._cluster.processes)

@@ -60,7 +60,7 @@ class Membership:
                 announced.append(vm)
             self._become(after)
             self._wait(partial(self._not_up, new))
-        except KoratError:
+        except (KoratError, OSError):
             self._take_out(new, announced)
             self._become(before)
             raise

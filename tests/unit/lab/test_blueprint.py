@@ -1,9 +1,11 @@
 """What a lab is laid out like, and what is refused before anything is made."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from korat.core.errors import Invalid
-from korat.lab.blueprint import MODES, STORES, Options, blueprint
+from korat.core.errors import Conflict, Invalid, NotFound
+from korat.lab.blueprint import MODES, STORES, Options, blueprint, grown, without
 
 
 def test_the_layout_is_azures():
@@ -52,3 +54,66 @@ def test_refused(options: Options, sentence: str):
         blueprint(options)
     assert sentence in str(caught.value)
     assert len(caught.value.problems) == 1
+
+
+def names(plan) -> list[str]:
+    return [vm.name for vm in plan.vms]
+
+
+def test_new_nodes_take_the_lowest_numbers_that_are_free():
+    plan = blueprint(Options(nodes=4))
+    plan = without(without(plan, "vm1"), "vm3")
+    assert names(plan) == ["vm2", "vm4"]
+    assert names(grown(plan, 1)) == ["vm1", "vm2", "vm4"]
+    assert names(grown(plan, 3)) == ["vm1", "vm2", "vm3", "vm4", "vm5"]
+
+
+@given(st.lists(st.one_of(st.integers(1, 4), st.sampled_from([f"vm{i}" for i in range(1, 9)]))))
+def test_a_number_always_has_the_same_addresses_however_nodes_come_and_go(steps):
+    every = set(blueprint(Options(nodes=100)).vms)
+    plan = blueprint(Options(nodes=2))
+    for step in steps:
+        before = plan
+        try:
+            plan = grown(plan, step) if isinstance(step, int) else without(plan, step)
+        except (Conflict, Invalid, NotFound):
+            continue
+        change = step if isinstance(step, int) else -1
+        assert len(plan.vms) == len(before.vms) + change
+        assert len(set(before.vms) & set(plan.vms)) == min(len(before.vms), len(plan.vms))
+        assert set(plan.vms) <= every
+        assert [vm.address for vm in plan.vms] == sorted({vm.address for vm in plan.vms})
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "sentence"),
+    [
+        (Options(nodes=10, subnet_cidr="10.10.0.0/28"), 2, "has room for 11 virtual machines, not"),
+        (Options(nodes=2, cluster_cidr="10.10.128.0/23"), 1, "no room for 3 pod subnets of /24"),
+        (Options(nodes=99), 2, "--count 2: a lab has at most 100 nodes, and this one has 99"),
+        (Options(), 0, "--count 0: must be 1 or more"),
+        (Options(), -1, "--count -1: must be 1 or more"),
+    ],
+)
+def test_no_room_to_grow(options: Options, count: int, sentence: str):
+    with pytest.raises(Invalid, match=sentence):
+        grown(blueprint(options), count)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("vm33", "there is no node vm33; did you mean vm3?"),
+        ("web", "there is no node web; the lab's nodes are vm1, vm2, vm3"),
+        ("", "there is no node ; the lab's nodes are vm1, vm2, vm3"),
+    ],
+)
+def test_an_unknown_node_is_told_with_what_there_is(name: str, sentence: str):
+    with pytest.raises(NotFound) as caught:
+        without(blueprint(Options()), name)
+    assert str(caught.value) == sentence
+
+
+def test_the_last_node_stays():
+    with pytest.raises(Conflict, match=r"vm1 is the lab's only node; .* korat lab down"):
+        without(blueprint(Options(nodes=1)), "vm1")
