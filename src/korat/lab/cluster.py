@@ -81,20 +81,26 @@ class LabCluster:
         """Start the controller, the agents and the kubelet role."""
         initialize(self._client, __version__)
         for vm in self._plan.vms:
-            announce(self._client, vm)
+            self.announce(vm)
         self._start_child(CONTROLLER)
         for vm in self._plan.vms:
-            self._boot(vm)
+            self.set_up(vm)
         self._kubelet.start()
 
-    def add(self, vm: Vm) -> None:
-        """A new node comes: its pod subnet and its settings, then its agent.
+    def announce(self, vm: Vm) -> None:
+        """Let the cluster know of a new node.
 
         Raises:
             Conflict: the store has such a node already.
         """
         announce(self._client, vm)
-        self._boot(vm)
+        self._vms[vm.name] = vm
+
+    def set_up(self, vm: Vm) -> None:
+        """Install the CNI plugin on a new node, and start it."""
+        options = {"agent_socket": str(self._paths.node(vm.name) / SOCKET_NAME)}
+        install(*self._cni_dirs(vm.name), self._cni_options(vm, options), version="1.1.0")
+        self.power_on(vm)
 
     def power_off(self, vm: Vm) -> None:
         """Cut a node's power: its agent and its pods die at once, and nobody tells CNI.
@@ -114,7 +120,7 @@ class LabCluster:
                 path.unlink()
 
     def power_on(self, vm: Vm) -> None:
-        """Start a node that was off."""
+        """Start a node that is off: its agent."""
         self._start_child(vm.name)
 
     def remove(self, vm: Vm) -> tuple[str, ...]:
@@ -160,12 +166,6 @@ class LabCluster:
             child.ask_to_stop()
         for child in self._children.values():
             child.stop()
-
-    def _boot(self, vm: Vm) -> None:
-        self._vms[vm.name] = vm
-        options = {"agent_socket": str(self._paths.node(vm.name) / SOCKET_NAME)}
-        install(*self._cni_dirs(vm.name), self._cni_options(vm, options), version="1.1.0")
-        self._start_child(vm.name)
 
     def _join(self, vm: Vm) -> None:
         try:

@@ -56,8 +56,9 @@ class Membership:
         announced: list[Vm] = []
         try:
             for vm in new:
-                self._cluster.add(vm)
+                self._cluster.announce(vm)
                 announced.append(vm)
+                self._cluster.set_up(vm)
             self._become(after)
             self._wait(partial(self._not_up, new))
         except (KoratError, OSError):
