@@ -28,6 +28,16 @@ spec:
   ingress: [{action: Allow, source: {selector: app == 'friend'}}]
 """
 
+HOST_POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: host, namespace: default}
+spec:
+  nodeName: vm2
+  hostNetwork: true
+  containers: [{name: c, image: none, ports: [{containerPort: 8080}]}]
+"""
+
 
 def until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
@@ -118,6 +128,7 @@ def test_a_pod_without_a_node_goes_to_the_new_one_and_with_it(two: Lab) -> None:
 def test_a_node_that_reboots(two: Lab) -> None:
     """Kernel and /run are lost, the disk is not; policy holds before the first pod runs."""
     two.apply(ONLY_FRIENDS)
+    two.apply(HOST_POD)
     try:
         vm2 = two.status()["nodes"][1]["netns"]
         inside(vm2, "/usr/sbin/ip", "route", "add", "10.99.0.0/16", "dev", "lo")
@@ -128,7 +139,7 @@ def test_a_node_that_reboots(two: Lab) -> None:
 
         told = two.run("lab", "node", "reboot", "vm2").stderr
         assert told.startswith("vm2 is up again, ")
-        assert told.splitlines()[1] == "its pods run anew: default/server"
+        assert told.splitlines()[1] == "its pods run anew: default/host, default/server"
 
         after = {made["role"]: made["pid"] for made in two.status()["processes"]}
         assert {role for role in before if before[role] != after[role]} == {"vm2"}
@@ -141,8 +152,10 @@ def test_a_node_that_reboots(two: Lab) -> None:
         assert two.talks("default/friend", "default/server")
         assert not two.talks("default/client", "default/server")
         assert two.talks("default/server", "default/client")
+        assert two.talks("default/client", "default/host", 8080)
     finally:
         two.delete(ONLY_FRIENDS)
+        two.delete(HOST_POD)
     assert all_allowed(two)
 
 
