@@ -8,31 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from korat.core.model.key import Key
+from korat.core.model.key import Key, Selection
+from korat.core.model.record import Record, Snapshot
 from korat.core.route.effective import EffectiveRoute
 from korat.core.route.network import Network
 from korat.core.route.step import Step
 
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One stored object: its key, its JSON as written, and the revision of its last write.
-
-    ``revision`` is what users see as ``metadata.resourceVersion``; 0 before the first write.
-    ``value`` never holds a resourceVersion itself.
-    """
-
-    key: Key
-    value: bytes
-    revision: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A consistent read: what was there at ``revision``."""
-
-    records: tuple[Record, ...]
-    revision: int
+__all__ = ["CloudNetwork", "Event", "Record", "Snapshot", "Store", "Watch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +47,12 @@ class Watch(Protocol):
 class Store(Protocol):
     """The datastore. Calico's client contract: every update is a compare-and-swap."""
 
-    def list(self, kinds: Iterable[str] = ()) -> Snapshot:
-        """All objects of these kinds, or of every kind, at one revision."""
+    def list(self, wanted: Iterable[Selection] = ()) -> Snapshot:
+        """What these name, each once, or everything, at one revision, in the order of keys.
+
+        A kind names all of its objects, a key one if it is there, a branch those below it; keys
+        and branches cost what they find, however much else is stored.
+        """
 
     def watch(self, after: int) -> Watch:
         """Changes after this revision, of every kind."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from korat.core.errors import Conflict, NotFound
-from korat.core.model.key import Key
+from korat.core.model.key import Branch, Key
 from korat.drivers.store.memory import MemoryStore
 from korat.drivers.store.sqlite import SqliteStore
 from korat.ports import Event, Record, Store, Watch
@@ -186,6 +186,20 @@ def test_list_keeps_to_the_kinds_asked_for_in_the_order_of_keys(store):
     ]
     assert store.list(["Profile"]).records == ()
     assert store.list(["Profile"]).revision == store.list().revision
+
+
+def test_list_by_keys_and_branches_at_one_revision(store):
+    names = ["host:n1/10.0.0.0-26", "host:n1/fd00::-122", "host:n10/10.0.0.64-26", "host:n"]
+    made = {name: store.create(Key("BlockAffinity", "", name), b"") for name in names}
+    node, policy = store.create(A, b""), store.create(B, b"")
+    below = [made[names[0]], made[names[1]]]
+    assert list(store.list([Branch("BlockAffinity", "host:n1/")]).records) == below
+    assert store.list([Branch("Node", "host:n1/")]).records == ()
+    assert store.list([A]).records == (node,)
+    assert store.list([Key("Node", "", "x"), Key("Node", "x", "a")]).records == ()
+    mixed = store.list([A, Branch("BlockAffinity", "host:n1/"), Key(*A), B, "NetworkPolicy"])
+    assert list(mixed.records) == [*below, policy, node]
+    assert mixed.revision == store.list().revision
 
 
 # Watching

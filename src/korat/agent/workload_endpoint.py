@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from korat.agent.workload_request import Request
 from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unsupported
+from korat.core.model.codec import resource_of
 from korat.core.model.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
 from korat.core.model.endpoint_name import EndpointIdentity, endpoint_name
 from korat.core.model.key import DEFAULT_NAMESPACE, Key
@@ -17,7 +18,7 @@ from korat.core.model.label import KUBERNETES, NAMESPACE, ORCHESTRATOR
 from korat.core.model.pod import Pod
 from korat.core.model.policy import EntityRule, Profile, ProfileSpec, Rule
 from korat.core.model.resource import Metadata, Resource
-from korat.drivers.store.client import Client, resource_of
+from korat.drivers.store.client import Client
 from korat.ports import Store
 
 _PLAIN = "cni"
@@ -43,9 +44,9 @@ def key_of(request: Request, node_name: str) -> Key:
 
 
 def stored(store: Store, key: Key) -> Resource | None:
-    """One object; only this one is decoded."""
-    records = store.list([key.kind]).records
-    return next((resource_of(record) for record in records if record.key == key), None)
+    """One object."""
+    records = store.list([key]).records
+    return resource_of(records[0]) if records else None
 
 
 def pod_of(request: Request, client: Client) -> Pod | None:

@@ -12,10 +12,11 @@ import structlog
 from msgspec.structs import replace
 
 from korat.core.errors import Conflict, Invalid, KoratError, NotFound
+from korat.core.model.codec import resource_of
 from korat.core.model.kubernetes.endpointslice import kept, wanted_slices
 from korat.core.model.resource import Resource
 from korat.core.model.service import EndpointSlice
-from korat.drivers.store.client import Client, resource_of
+from korat.drivers.store.client import Client
 from korat.ports import Record, Store
 
 log = structlog.get_logger(__name__)

@@ -7,10 +7,12 @@ Fields that this version does not know are ignored, as Calico's clients do.
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from korat.core.errors import Invalid, Problem
 from korat.core.model.key import Key
 from korat.core.model.kind import KINDS
+from korat.core.model.record import Record
 from korat.core.model.resource import Resource
 
 _DECODERS: dict[str, msgspec.json.Decoder[Resource]] = {
@@ -38,6 +40,16 @@ def load(key: Key, value: bytes) -> Resource:
     return found
 
 
+def resource_of(record: Record) -> Resource:
+    """A stored object with its revision as its resourceVersion.
+
+    Raises:
+        Invalid: the stored bytes are not an object of this kind.
+    """
+    found = load(record.key, record.value)
+    return replace(found, metadata=replace(found.metadata, resource_version=str(record.revision)))
+
+
 def dump(resource: Resource) -> bytes:
     """The bytes a store keeps."""
     return _ENCODER.encode(_without_revision(resource))
@@ -54,5 +66,5 @@ def to_dict(resource: Resource, revision: int = 0) -> dict[str, Any]:
 def _without_revision(resource: Resource) -> Resource:
     if not resource.metadata.resource_version:
         return resource
-    metadata = msgspec.structs.replace(resource.metadata, resource_version="")
-    return msgspec.structs.replace(resource, metadata=metadata)
+    metadata = replace(resource.metadata, resource_version="")
+    return replace(resource, metadata=metadata)

@@ -1,4 +1,4 @@
-"""How an object is named in every store: kind, namespace, name."""
+"""How objects are named in every store: kind, namespace, name; and several of them at once."""
 
 from typing import NamedTuple
 
@@ -25,3 +25,14 @@ class Key(NamedTuple):
             if self.namespace
             else f"{self.kind} {self.name}"
         )
+
+
+class Branch(NamedTuple):
+    """The objects of a cluster-scoped kind whose names begin alike."""
+
+    kind: str
+    prefix: str
+
+
+#: What to read: every object of a kind, one object, or those of a branch.
+Selection = str | Key | Branch

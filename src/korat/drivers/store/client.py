@@ -17,12 +17,12 @@ from msgspec.structs import replace
 from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unsupported
 from korat.core.model import builtin
 from korat.core.model.builtin import DEFAULT_ALLOW
-from korat.core.model.codec import dump, load
+from korat.core.model.codec import dump, resource_of
 from korat.core.model.default import apply as fill
-from korat.core.model.key import Key
+from korat.core.model.key import Key, Selection
 from korat.core.model.pod import Pod
 from korat.core.model.resource import Resource
-from korat.ports import Record, Store
+from korat.ports import Store
 
 #: How often ``apply`` reads again when somebody else writes the same object at the same time.
 APPLY_TRIES = 5
@@ -41,16 +41,6 @@ def new_uid() -> str:
 def identity(key: Key) -> str:
     """The object as Calico's messages name it, ``NetworkPolicy(shop/allow-web)``."""
     return f"{key.kind}({key.namespace}/{key.name})" if key.namespace else f"{key.kind}({key.name})"
-
-
-def resource_of(record: Record) -> Resource:
-    """A stored object with its revision as its resourceVersion.
-
-    Raises:
-        Invalid: the stored bytes are not an object of this kind.
-    """
-    found = load(record.key, record.value)
-    return replace(found, metadata=replace(found.metadata, resource_version=str(record.revision)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +65,12 @@ class Client:
     now: Callable[[], str] = now_text
     new_uid: Callable[[], str] = new_uid
 
-    def read(self, kinds: Iterable[str] = ()) -> Objects:
-        """All objects of these kinds, or of every kind, at one revision."""
-        wanted = tuple(kinds)
-        snapshot = self.store.list(wanted)
+    def read(self, wanted: Iterable[Selection] = ()) -> Objects:
+        """What these name (see ``Store.list``), or everything, at one revision."""
+        selections = tuple(wanted)
+        snapshot = self.store.list(selections)
         found = {record.key: resource_of(record) for record in snapshot.records}
-        if not wanted or "Profile" in wanted:
+        if not selections or "Profile" in selections or DEFAULT_ALLOW.key in selections:
             found = {DEFAULT_ALLOW.key: DEFAULT_ALLOW, **found}
         return Objects(found, snapshot.revision)
 
@@ -90,7 +80,7 @@ class Client:
         Raises:
             NotFound: it is not there.
         """
-        found = self.read([key.kind]).by_key.get(key)
+        found = self.read([key]).by_key.get(key)
         if found is None:
             raise missing(key)
         return found
@@ -149,7 +139,7 @@ class Client:
         """
         for turn in range(APPLY_TRIES):
             known = before if turn == 0 else None
-            there = self.read([resource.key.kind]).by_key if known is None else known
+            there = self.read([resource.key]).by_key if known is None else known
             current = there.get(resource.key)
             try:
                 if current is not None:

@@ -12,7 +12,7 @@ from typing import Self
 
 from typing_extensions import override
 
-from korat.core.model.key import Key
+from korat.core.model.key import Branch, Key, Selection
 from korat.drivers.store.reason import already_exists, changed, gone, too_new, too_old
 from korat.ports import Event, Record, Snapshot, Store, Watch
 
@@ -31,11 +31,24 @@ class MemoryStore(Store):
         self.changed = threading.Condition()
 
     @override
-    def list(self, kinds: Iterable[str] = ()) -> Snapshot:
-        wanted = frozenset(kinds)
+    def list(self, wanted: Iterable[Selection] = ()) -> Snapshot:
+        selections = tuple(wanted)
         with self.changed:
-            found = [r for r in self._records.values() if not wanted or r.key.kind in wanted]
-            return Snapshot(tuple(sorted(found, key=lambda r: r.key)), self._revision)
+            found = self._found(selections) if selections else self._records
+            return Snapshot(tuple(found[key] for key in sorted(found)), self._revision)
+
+    def _found(self, selections: Iterable[Selection]) -> dict[Key, Record]:
+        keys = frozenset(s for s in selections if isinstance(s, Key))
+        kinds = frozenset(s for s in selections if isinstance(s, str))
+        branches = tuple(s for s in selections if isinstance(s, Branch))
+        names = keys & self._records.keys()
+        if kinds or branches:
+            names |= {
+                key
+                for key in self._records
+                if key.kind in kinds or any(_is_below(key, branch) for branch in branches)
+            }
+        return {key: self._records[key] for key in names}
 
     @override
     def watch(self, after: int) -> Watch:
@@ -92,6 +105,10 @@ class MemoryStore(Store):
         self._revision += 1
         self._log.append(Event(key, record, self._revision))
         self.changed.notify_all()
+
+
+def _is_below(key: Key, branch: Branch) -> bool:
+    return key.kind == branch.kind and not key.namespace and key.name.startswith(branch.prefix)
 
 
 class _MemoryWatch(Watch):

@@ -20,7 +20,7 @@ from typing import Self
 from typing_extensions import override
 
 from korat.core.errors import Unavailable
-from korat.core.model.key import Key
+from korat.core.model.key import Branch, Key, Selection
 from korat.drivers.store.inotify import FileWatch
 from korat.drivers.store.reason import already_exists, changed, gone, too_new, too_old
 from korat.drivers.store.schema import connect, translated
@@ -52,17 +52,18 @@ class SqliteStore(Store):
             self._file = _identity(self.path)
 
     @override
-    def list(self, kinds: Iterable[str] = ()) -> Snapshot:
-        wanted = sorted(set(kinds))
-        where = f"WHERE kind IN ({','.join('?' * len(wanted))})" if wanted else ""
-        query = (
-            "SELECT kind, namespace, name, value, revision"  # noqa: S608 - only question marks
-            f" FROM object {where} ORDER BY kind, namespace, name"
-        )
+    def list(self, wanted: Iterable[Selection] = ()) -> Snapshot:
+        selections = set(wanted)
+        found: dict[Key, Record] = {}
         with self._transaction("BEGIN") as connection:
             revision = _head(connection)
-            rows = connection.execute(query, wanted).fetchall()
-        return Snapshot(tuple(Record(Key(*row[:3]), row[3], row[4]) for row in rows), revision)
+            for where, values in map(_where, selections) if selections else [("", ())]:
+                # One statement each: sqlite would answer an OR of these by reading the table.
+                query = f"SELECT kind, namespace, name, value, revision FROM object {where}"  # noqa: S608 - only question marks
+                for row in connection.execute(query, values):
+                    key = Key(*row[:3])
+                    found[key] = Record(key, row[3], row[4])
+        return Snapshot(tuple(found[key] for key in sorted(found)), revision)
 
     @override
     def watch(self, after: int) -> Watch:
@@ -147,6 +148,21 @@ class SqliteStore(Store):
                 "DELETE FROM change WHERE revision <= ?", (revision - self._log_max,)
             )
         return revision
+
+
+def _where(selection: Selection) -> tuple[str, Sequence[str]]:
+    """The condition of a selection, which the primary key answers, and its values."""
+    match selection:
+        case Key():
+            return "WHERE kind=? AND namespace=? AND name=?", selection
+        case Branch(kind, prefix):
+            # No name has Unicode's last character.
+            return (
+                "WHERE kind=? AND namespace='' AND name >= ? AND name < ?",
+                (kind, prefix, f"{prefix}\U0010ffff"),
+            )
+        case kind:
+            return "WHERE kind=?", (kind,)
 
 
 def _head(connection: sqlite3.Connection) -> int:
