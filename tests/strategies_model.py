@@ -275,6 +275,57 @@ SPECS = {
 }
 
 
+#: A block that contradicts itself is refused, so there is one whose parts vary where they may.
+SPECS |= {
+    "IPAMBlock": st.fixed_dictionaries(
+        {
+            "cidr": st.just("10.0.0.4/30"),
+            "affinity": st.sampled_from([None, "host:n", "virtual:lb"]),
+            "allocations": st.just([None, 0, None, 0]),
+            "unallocated": st.permutations([0, 2]),
+            "attributes": st.lists(
+                some(
+                    handle_id=LABEL,
+                    secondary=LABELS,
+                    alternateOwnerAttrs=LABELS,
+                    releasedAt=st.just("2026-01-02T03:04:05Z"),
+                ),
+                min_size=1,
+                max_size=2,
+            ),
+            "sequenceNumber": st.integers(0, 2**63),
+        },
+        optional={
+            "sequenceNumberForAllocation": st.just({"1": 5, "3": 6}),
+            "affinity_claim_time": st.just("2026-01-02T03:04:05Z"),
+            "deleted": st.booleans(),
+        },
+    ),
+    "BlockAffinity": some(
+        state=st.sampled_from(["", "pending", "confirmed", "pendingDeletion"]),
+        node=st.just("n"),
+        type=st.just("host"),
+        cidr=st.just("fd00::40/122"),
+    ),
+    "IPAMHandle": some(
+        handleID=st.just("net.A1"), block=st.dictionaries(CIDR, st.integers(1, 9), max_size=2)
+    ),
+    "IPAMConfig": some(
+        strict_affinity=st.booleans(),
+        auto_allocate_blocks=st.booleans(),
+        maxBlocksPerHost=st.integers(0, 9),
+    ),
+    "IPAMConfiguration": some(
+        strictAffinity=st.booleans(),
+        autoAllocateBlocks=st.booleans(),
+        ipCooldownSeconds=st.integers(0, 1200),
+        kubeVirtVMAddressPersistence=st.sampled_from(["Enabled", "Disabled"]),
+    ),
+    "IPAMHost": some(),
+    "IPReservation": some(reservedCIDRs=st.lists(CIDR | st.just("fd00::1"), max_size=3)),
+}
+
+
 @st.composite
 def objects(draw):
     """A valid raw object of any kind, as a user could write it."""
@@ -284,6 +335,11 @@ def objects(draw):
         "WorkloadEndpoint": "n-k8s-p-eth0",
         "ClusterInformation": "default",
         "KubeControllersConfiguration": "default",
+        "IPAMConfig": "default",
+        "IPAMConfiguration": "default",
+        "IPAMBlock": "10.0.0.4-30",
+        "BlockAffinity": "host:n/fd00::40-122",
+        "IPAMHandle": "net.A1",
     }.get(name)
     metadata = {"name": fixed or draw(LABEL), "labels": draw(LABELS), "annotations": draw(LABELS)}
     if kind.namespaced and draw(st.booleans()):

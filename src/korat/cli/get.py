@@ -15,8 +15,9 @@ from korat.cli.tally import counted
 from korat.cli.target import key_named, kind_named
 from korat.core.errors import Invalid, KoratError, Problem
 from korat.core.model.codec import to_dict
+from korat.core.model.column import Column
 from korat.core.model.key import DEFAULT_NAMESPACE, Key
-from korat.core.model.kind import KINDS, Column, Kind
+from korat.core.model.kind import KINDS, Kind
 from korat.core.model.policy import Tier
 from korat.core.model.resource import Resource
 from korat.drivers.store.client import Objects, missing

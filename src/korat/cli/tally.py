@@ -13,8 +13,9 @@ from korat.cli.connect import settings
 from korat.cli.screen import say
 from korat.cni.request import RUN_DIR
 from korat.core.errors import KoratError
+from korat.core.model.column import Column
 from korat.core.model.key import Key
-from korat.core.model.kind import Column, Kind
+from korat.core.model.kind import Kind
 from korat.core.model.resource import Resource
 from korat.core.policy.written import stored_key
 from korat.drivers.tally import ask

@@ -226,6 +226,8 @@ class _Walk:
 
     def _union(self, raw: object, expected: inspect.UnionType, path: str) -> object:
         choices = [t for t in expected.types if not isinstance(t, inspect.NoneType)]
+        if raw is None and len(choices) < len(expected.types):
+            return None
         if len(choices) == 1:
             return self.clean(raw, choices[0], path)
         if any(_is_scalar(raw, choice) for choice in choices):

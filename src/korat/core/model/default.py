@@ -12,6 +12,7 @@ from korat.core.model import label, number
 from korat.core.model.config import IPPool
 from korat.core.model.endpoint import Node, WorkloadEndpoint
 from korat.core.model.host import HostEndpoint
+from korat.core.model.ipam import CONFIRMED, BlockAffinity, IPAMHandle
 from korat.core.model.policy import (
     DEFAULT_TIER,
     EntityRule,
@@ -54,6 +55,8 @@ def apply(resource: Resource) -> Resource:
             return _pool(resource)
         case WorkloadEndpoint() | HostEndpoint() | Node():
             return _owner(resource)
+        case BlockAffinity() | IPAMHandle():
+            return _ipam(resource)
         case _:
             return _any_policy(resource)
 
@@ -67,6 +70,23 @@ def _owner(owner: WorkloadEndpoint | HostEndpoint | Node) -> Resource:
             return _host(owner)
         case Node():
             return _node(owner)
+
+
+def _ipam(own: BlockAffinity | IPAMHandle) -> Resource:
+    """What the name says, too: in etcd it is nowhere else."""
+    name = own.metadata.name
+    if isinstance(own, IPAMHandle):
+        return replace(own, spec=replace(own.spec, handle_id=own.spec.handle_id or name))
+    kind, _, rest = name.partition(":")
+    node, _, block = rest.rpartition("/")
+    spec = replace(
+        own.spec,
+        state=own.spec.state or CONFIRMED,
+        node=own.spec.node or node,
+        type=own.spec.type or kind,
+        cidr=own.spec.cidr or "/".join(block.rsplit("-", 1)),
+    )
+    return replace(own, spec=spec)
 
 
 def _any_policy(resource: Resource) -> Resource:

@@ -28,6 +28,43 @@ def test_a_policy_is_written_as_calico_writes_it():
     )
 
 
+#: As in etcd, and with what Go omits omitted.
+BLOCK = (
+    b'{"cidr":"192.168.0.64/30","affinity":"host:node1",'
+    b'"affinity_claim_time":"2026-01-02T03:04:05Z","allocations":[null,0,1,null],'
+    b'"unallocated":[3,0],"attributes":[{"handle_id":"k8s-pod-network.c1",'
+    b'"secondary":{"namespace":"ns","node":"node1","pod":"p"}},'
+    b'{"handle_id":null,"secondary":{},"releasedAt":"2026-01-02T03:04:06Z"}],'
+    b'"sequenceNumber":1724300000000000002,'
+    b'"sequenceNumberForAllocation":{"1":1724300000000000001},"deleted":false}'
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "spec"),
+    [
+        (Key("IPAMBlock", "", "192.168.0.64-30"), BLOCK),
+        (
+            Key("BlockAffinity", "", "host:node1/10.0.0.0-26"),
+            b'{"state":"pending","node":"node1","type":"host","cidr":"10.0.0.0/26","deleted":false}',
+        ),
+        (
+            Key("IPAMHandle", "", "k8s-pod-network.c1"),
+            b'{"handleID":"k8s-pod-network.c1","block":{"192.168.0.64/26":1},"deleted":false}',
+        ),
+        (Key("IPAMConfig", "", "default"), b'{"auto_allocate_blocks":true,"maxBlocksPerHost":4}'),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+def test_address_management_is_written_as_calico_writes_it(key, spec):
+    """The value that etcd has is the object's spec."""
+    whole = (
+        b'{"kind":"%b","apiVersion":"projectcalico.org/v3","metadata":{"name":"%b"},"spec":%b}'
+        % (key.kind.encode(), key.name.encode(), spec)
+    )
+    assert dump(load(key, whole)) == whole
+
+
 @pytest.mark.parametrize(
     ("resource", "fields"),
     [

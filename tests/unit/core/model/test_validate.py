@@ -54,6 +54,84 @@ def test_pools_may_not_overlap():
 
 
 @pytest.mark.parametrize(
+    ("cidr", "size", "refused"),
+    [
+        ("10.0.0.0/16", 26, False),
+        ("10.0.0.0/16", 28, True),
+        ("10.0.0.0/16", 24, True),
+        ("10.0.0.0/28", 28, True),
+        ("10.0.1.0/24", 28, False),
+        ("fd00::/64", 122, False),
+    ],
+)
+def test_a_pool_is_refused_over_blocks_of_another_size(cidr, size, refused):
+    """Also over one that is larger than the pool."""
+    left = make(
+        "IPAMBlock",
+        "10.0.0.0-26",
+        {
+            "cidr": "10.0.0.0/26",
+            "allocations": [None] * 64,
+            "unallocated": list(range(64)),
+        },
+    )
+    found = against(pool(cidr, blockSize=size), [left])
+    assert fields(found) == (["spec.blockSize"] if refused else [])
+    if refused:
+        assert "1 blocks of another size lie within the pool (10.0.0.0/26)" in found[0].rule
+
+
+BLOCK = {
+    "cidr": "10.0.0.4/30",
+    "allocations": [None, 0, None, 0],
+    "unallocated": [2, 0],
+    "attributes": [{"handle_id": "h"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"cidr": ""}, "spec.cidr"),
+        ({"cidr": "10.0.0.0/19"}, "spec.cidr"),
+        ({"cidr": "10.0.0.0/30"}, "metadata.name"),
+        ({"affinity": "n1"}, "spec.affinity"),
+        ({"allocations": [None, 0, None]}, "spec.allocations"),
+        ({"allocations": [None, 0, None, 1]}, "spec.allocations[3]"),
+        ({"unallocated": [0, 2, 0]}, "spec.unallocated"),
+        ({"unallocated": [0, 1, 2]}, "spec.unallocated"),
+        ({"unallocated": [0, 2, 4]}, "spec.unallocated"),
+        ({"unallocated": [0]}, "spec.unallocated"),
+    ],
+)
+def test_a_block_that_contradicts_itself_is_refused(wrong, field):
+    make("IPAMBlock", "10.0.0.4-30", BLOCK)
+    assert rejected("IPAMBlock", {**BLOCK, **wrong}, "10.0.0.4-30") == [field]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "spec", "wrong"),
+    [
+        ("BlockAffinity", "host:n/10.0.0.0-26", {}, {"state": "Confirmed"}),
+        ("BlockAffinity", "virtual:lb/fd00::-122", {}, {"cidr": "fd00::40/122"}),
+        ("IPAMHandle", "Net.1", {"block": {"10.0.0.0/26": 2}}, {"block": {"10.0.0.0/26": 0}}),
+        ("IPAMHandle", "Net.1", {}, {"handleID": "net.1"}),
+        ("IPAMConfig", "default", {"maxBlocksPerHost": 9}, {"maxBlocksPerHost": -1}),
+        ("IPAMConfiguration", "default", {"ipCooldownSeconds": 1200}, {"ipCooldownSeconds": 1201}),
+        (
+            "IPReservation",
+            "r",
+            {"reservedCIDRs": ["10.0.0.1", "fd00::/64"]},
+            {"reservedCIDRs": [""]},
+        ),
+    ],
+)
+def test_what_else_address_management_stores(kind, name, spec, wrong):
+    make(kind, name, spec)
+    assert len(rejected(kind, {**spec, **wrong}, name)) == 1
+
+
+@pytest.mark.parametrize(
     ("cidr", "disabled", "refused"),
     [
         ("10.10.0.0/20", False, True),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from korat.core.errors import Problem
 from korat.core.model import builtin
 from korat.core.model.config import IPPool
+from korat.core.model.ipam import IPAMBlock
 from korat.core.model.label import AZURE_SUBNETS, NAMESPACE_PROFILE_PREFIX
 from korat.core.model.pod import Pod
 from korat.core.model.policy import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
@@ -105,6 +106,28 @@ def _pool(faults: Faults, pool: IPPool, existing: Iterable[Resource]) -> None:
             faults.add("spec.cidr", pool.spec.cidr, rule)
     if cidr and not pool.spec.disabled:
         _no_subnet(faults, cidr, existing)
+    if cidr:
+        _no_foreign_blocks(faults, cidr, pool, existing)
+
+
+def _no_foreign_blocks(
+    faults: Faults, cidr: Prefix, pool: IPPool, existing: Iterable[Resource]
+) -> None:
+    """Blocks that an earlier pool of another block size has left behind are no blocks of this."""
+    left = sorted(
+        other.spec.cidr
+        for other in existing
+        if isinstance(other, IPAMBlock)
+        and (found := _cidr(other)) is not None
+        and cidr.overlaps(found)
+        and found.length != pool.spec.block_size
+    )
+    if left:
+        rule = (
+            f"{len(left)} blocks of another size lie within the pool ({_few(left)}); use their "
+            "size, or delete the pods that have addresses there and release the blocks first"
+        )
+        faults.add("spec.blockSize", pool.spec.block_size, rule)
 
 
 def _no_subnet(faults: Faults, cidr: Prefix, existing: Iterable[Resource]) -> None:
@@ -139,8 +162,8 @@ def _unchanged(faults: Faults, pool: IPPool, own: IPPool) -> None:
         faults.add("spec.allowedUses", None, "LoadBalancer may not be added or taken away later")
 
 
-def _cidr(pool: IPPool) -> Prefix | None:
+def _cidr(own: IPPool | IPAMBlock) -> Prefix | None:
     try:
-        return Prefix.parse(pool.spec.cidr)
+        return Prefix.parse(own.spec.cidr)
     except ValueError:
         return None

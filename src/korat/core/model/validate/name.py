@@ -6,6 +6,7 @@ tiers and the size of annotations.
 
 import re
 
+from korat.core.model.ipam import BlockAffinity, IPAMBlock, IPAMHandle
 from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Tier
 from korat.core.model.resource import Resource
 from korat.core.model.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
@@ -13,6 +14,8 @@ from korat.core.model.validate.faults import Faults
 
 NAME_CHARS = 253
 LABEL_CHARS = 63
+#: An affinity's or a handle's name holds the name of a node.
+LOOSE_CHARS = 512
 ANNOTATIONS_BYTES = 256 * 1024
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -25,7 +28,11 @@ _GLOBAL_POLICY = (
     re.compile(rf"({_LABEL}\.)?{_LABEL}"),
     "must be of lower case letters, digits and '-', with at most one dot",
 )
+_LOOSE = (re.compile(r"[!-~]+"), "must be of printable ASCII characters without blanks")
 _NAMES = {
+    IPAMBlock: _LOOSE,
+    BlockAffinity: _LOOSE,
+    IPAMHandle: _LOOSE,
     NetworkPolicy: _POLICY,
     StagedNetworkPolicy: _POLICY,
     GlobalNetworkPolicy: _GLOBAL_POLICY,
@@ -46,6 +53,8 @@ def metadata(faults: Faults, resource: Resource) -> None:
     pattern, rule = _NAMES.get(type(resource), _ANY_NAME)
     own = resource.metadata
     limit = LABEL_CHARS if isinstance(resource, Tier) else NAME_CHARS
+    if pattern is _LOOSE[0]:
+        limit = LOOSE_CHARS
     if len(own.name) > limit:
         faults.add("metadata.name", None, f"is {len(own.name)} characters long, at most {limit}")
     if own.name:

@@ -6,6 +6,14 @@ from korat.core.model.config import ClusterInformation, FelixConfiguration, IPPo
 from korat.core.model.controllers import KubeControllersConfiguration
 from korat.core.model.endpoint import GlobalNetworkSet, NetworkSet, Node, WorkloadEndpoint
 from korat.core.model.host import HostEndpoint
+from korat.core.model.ipam import (
+    BlockAffinity,
+    IPAMBlock,
+    IPAMConfig,
+    IPAMConfiguration,
+    IPAMHandle,
+    IPReservation,
+)
 from korat.core.model.pod import Pod
 from korat.core.model.policy import GlobalNetworkPolicy, NetworkPolicy, Profile, Tier
 from korat.core.model.resource import Resource
@@ -21,6 +29,7 @@ from korat.core.model.validate import (
     controllers,
     endpoint,
     host,
+    ipam,
     name,
     pod,
     policy,
@@ -39,6 +48,7 @@ def validate(resource: Resource) -> list[Problem]:
     _staged(faults, resource)
     _endpoints(faults, resource)
     _configuration(faults, resource)
+    _ipam(faults, resource)
     return faults.found
 
 
@@ -98,5 +108,21 @@ def _configuration(faults: Faults, resource: Resource) -> None:
             config.cluster_information(faults, resource)
         case KubeControllersConfiguration():
             controllers.kube_controllers(faults, resource)
+        case _:
+            pass
+
+
+def _ipam(faults: Faults, resource: Resource) -> None:
+    match resource:
+        case IPAMBlock():
+            ipam.block(faults, resource)
+        case BlockAffinity():
+            ipam.affinity(faults, resource)
+        case IPAMHandle():
+            ipam.handle(faults, resource)
+        case IPAMConfig() | IPAMConfiguration():
+            ipam.settings(faults, resource)
+        case IPReservation():
+            ipam.reservation(faults, resource)
         case _:
             pass

@@ -8,11 +8,11 @@ from korat.core.errors import Problem
 from korat.core.model.config import IPPool, IPPoolSpec
 from korat.core.model.resource import Resource
 from korat.core.model.validate.faults import Faults
+from korat.core.model.validate.ipam import BLOCK_SIZES
 from korat.core.net.address import Family, Prefix
 
 _MODES = ("Never", "Always", "CrossSubnet")
 _USES = ("Workload", "Tunnel", "LoadBalancer")
-_BLOCK_SIZES = {Family.V4: (20, 32), Family.V6: (116, 128)}
 _LINK_LOCAL = (Prefix.parse("169.254.0.0/16"), Prefix.parse("fe80::/10"))
 _NO_IPIP = (
     "Azure's fabric drops IP protocol 4 (IPIP); write `ipipMode: Never` and use user-defined "
@@ -52,7 +52,7 @@ def _range(faults: Faults, spec: IPPoolSpec, cidr: Prefix) -> None:
     for reserved in _LINK_LOCAL:
         if cidr.overlaps(reserved):
             faults.add("spec.cidr", spec.cidr, f"overlaps the link-local range {reserved}")
-    smallest, largest = _BLOCK_SIZES[cidr.family]
+    smallest, largest = BLOCK_SIZES[cidr.family]
     if not smallest <= spec.block_size <= largest:
         faults.add("spec.blockSize", spec.block_size, f"must be {smallest} to {largest}")
     elif cidr.length > spec.block_size and not spec.disabled:
