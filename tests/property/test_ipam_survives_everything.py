@@ -9,13 +9,16 @@ never counts less than there is, and what somebody was given stays his until he 
 must hold at the end: the next operation of a node finishes or undoes whatever it left half-done,
 and once everything is collected every address can be given out again.
 
-``KORAT_IPAM_EXAMPLES`` and ``KORAT_IPAM_STEPS`` make it run long; how many requests were made is
-printed at the end.
+Hypothesis tells short stories of a failure; walks of the same machine by plain dice make ten times
+as many requests in the same time. ``KORAT_IPAM_EXAMPLES`` and ``KORAT_IPAM_STEPS`` make the former
+run long, ``KORAT_IPAM_WALKS`` the latter (``KORAT_IPAM_SEED`` is the first walk's); how many
+requests were made is printed at the end.
 """
 
 import os
 import sys
 from collections import Counter
+from random import Random
 from typing import NamedTuple
 
 import pytest
@@ -40,6 +43,7 @@ from korat.core.ipam.draw import Holder
 from korat.core.ipam.handle import settle
 from korat.core.ipam.host import release_host, release_pool
 from korat.core.ipam.release import Return, free_rested, release_by_handle, release_ips
+from korat.core.ipam.request import Read
 from korat.core.ipam.setting import Settings, configure
 from korat.core.ipam.tunnel import Tunnel, ensure_tunnel
 from korat.core.ipam.view import Demand
@@ -50,9 +54,12 @@ from korat.core.net.address import Addr, Family, Prefix
 
 EXAMPLES = int(os.environ.get("KORAT_IPAM_EXAMPLES", "60"))
 STEPS = int(os.environ.get("KORAT_IPAM_STEPS", "60"))
+WALKS = int(os.environ.get("KORAT_IPAM_WALKS", "30"))
+FIRST_SEED = int(os.environ.get("KORAT_IPAM_SEED", "1"))
+WALK_TURNS = 150
 
 HOSTS = ("n1", "n2", "n3")
-POOLS = {Family.V4: Prefix.parse("10.0.0.0/27"), Family.V6: Prefix.parse("fd00::/124")}
+POOLS = {Family.V4: Prefix.parse("10.0.0.0/28"), Family.V6: Prefix.parse("fd00::/125")}
 SIZES = {Family.V4: (28, 29, 30), Family.V6: (125, 126, 127)}
 POOL_KEYS = {family: Key("IPPool", "", f"pool{family.value}") for family in POOLS}
 COOLDOWN_S = 30
@@ -101,7 +108,8 @@ DRAWN = st.builds(
     st.booleans(),
 )
 #: Most requests go well, else nothing would ever come about.
-fault = st.sampled_from([Fault.NONE] * 12 + [Fault.CONFLICT, Fault.LOST, Fault.UNSURE])
+FAULTS = [Fault.NONE] * 24 + [Fault.CONFLICT, Fault.LOST, Fault.UNSURE]
+fault = st.sampled_from(FAULTS)
 PICKS = st.lists(st.tuples(which, fault), min_size=4, max_size=20)
 
 #: Requests by what became of them, over all examples.
@@ -246,9 +254,7 @@ class Addresses(RuleBasedStateMachine):
         for pick, trouble in picks:
             if self.acts:
                 act = self.acts[pick % len(self.acts)]
-                MADE[trouble] += 1
-                act.step(self.world.store, trouble)
-                self._look()
+                self._step(act, trouble)
                 self._settle_account(act)
 
     @precondition(lambda self: len(self.acts) > 2)
@@ -262,15 +268,20 @@ class Addresses(RuleBasedStateMachine):
     def go_on_to_the_end(self, which):
         act = self.acts[which % len(self.acts)]
         while not act.is_over:
-            MADE[Fault.NONE] += 1
-            act.step(self.world.store)
-            self._look()
+            self._step(act, Fault.NONE)
         self._settle_account(act)
 
     @precondition(lambda self: self.acts)
     @rule(which=which)
     def die(self, which):
         self.acts.pop(which % len(self.acts)).die()
+
+    def _step(self, act, trouble):
+        is_write = not isinstance(act.request, Read)
+        MADE[trouble] += 1
+        act.step(self.world.store, trouble)
+        if is_write:
+            self._look()
 
     def _begin(self, name, operation, **about):
         self.acts.append(Act(name, operation, {"began": self.seconds, **about}))
@@ -294,9 +305,9 @@ class Addresses(RuleBasedStateMachine):
     def _own(self, addr, act):
         own = act.about["handle"]
         assert addr not in self.owned, f"{addr} was given twice"
-        if act.name == "assign" and addr in self.rests:
-            assert act.about["began"] >= self.rests.pop(addr) + self.cooldown
         if own.startswith("pod-") and own not in self.given_back:
+            if addr in self.rests:
+                assert self.seconds >= self.rests.pop(addr) + self.cooldown
             assert self._held().get(addr) == own
             self.owned[addr] = own
 
@@ -405,6 +416,41 @@ class Addresses(RuleBasedStateMachine):
             if addr in cidr and block.spec.allocations[ordinal] is not None:
                 return sequence_at(block, ordinal)
         raise NotFound(str(addr))
+
+
+def walk(seed):
+    """The machine, driven by dice."""
+    dice = Random(seed)
+    machine = Addresses()
+    machine.begin(dice.choice([0, COOLDOWN_S]), (dice.randrange(3), dice.randrange(3)))
+    for _ in range(WALK_TURNS):
+        chance = dice.random()
+        if chance < 0.5 or not machine.acts:
+            drawn = Drawn(
+                dice.choice(HOSTS),
+                dice.choice(tuple(POOLS)),
+                dice.randint(1, 5),
+                dice.choice("ab"),
+                dice.randrange(10**6),
+                dice.random() < 0.5,
+            )
+            machine.begin_something(dice.choice(BEGINNINGS), drawn)
+        elif chance < 0.54:
+            machine.die(dice.randrange(10**6))
+        elif chance < 0.6:
+            machine.go_on_to_the_end(dice.randrange(10**6))
+        else:
+            picks = range(dice.randint(1, 20))
+            machine.go_on([(dice.randrange(10**6), dice.choice(FAULTS)) for _ in picks])
+    machine.teardown()
+
+
+def test_walks():
+    for seed in range(FIRST_SEED, FIRST_SEED + WALKS):
+        try:
+            walk(seed)
+        except Exception as error:
+            raise AssertionError(f"walk {seed} failed") from error
 
 
 TestAddresses = Addresses.TestCase
