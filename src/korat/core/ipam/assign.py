@@ -7,7 +7,7 @@ the settings allow it, free addresses are borrowed wherever there are any.
 Source: libcalico-go/lib/ipam (AutoAssign).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from korat.core.errors import Conflict, NotFound
@@ -23,6 +23,7 @@ from korat.core.ipam.block import cidr_of, freshened
 from korat.core.ipam.candidate import borrowable, new_blocks, reclaimable
 from korat.core.ipam.draw import draw
 from korat.core.ipam.instant import Moment
+from korat.core.ipam.release import Return, release_ips
 from korat.core.ipam.request import Seen, Steps, read
 from korat.core.ipam.setting import MAX_BLOCKS
 from korat.core.ipam.view import Demand, Own, View, look
@@ -80,6 +81,26 @@ def auto_assign(demand: Demand, moment: Moment) -> Steps[Assigned]:
         if not work.view.pools or not (yield from work.run()):
             break
     return Assigned(demand, tuple(work.given), tuple(work.reasons))
+
+
+def assign_all(demands: Sequence[Demand], moment: Moment) -> Steps[tuple[Assigned, ...]]:
+    """Give out for all of these or for none: a pod of two families has both or is not made.
+
+    Raises:
+        Conflict: others write the same objects all the time; the handle finds what was given.
+    """
+    done: list[Assigned] = []
+    for demand in demands:
+        done.append((yield from auto_assign(demand, moment)))
+        if done[-1].missing:
+            returns = [
+                Return(given.addr, each.demand.holder.handle_id)
+                for each in done
+                for given in each.given
+            ]
+            yield from release_ips(returns, moment)
+            break
+    return tuple(done)
 
 
 class _Work:

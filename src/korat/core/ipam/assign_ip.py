@@ -5,6 +5,7 @@ do reservations. If the block is nobody's the host claims it.
 Source: libcalico-go/lib/ipam (AssignIP).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from korat.core.errors import Conflict, Invalid, NotFound, Problem
@@ -66,6 +67,32 @@ def assign_ip(wish: Wish, moment: Moment) -> Steps[Prefix]:
         except (NotFound, _Again):
             continue
     raise Conflict(f"the block of {wish.addr} was changed by others all the time", "try again")
+
+
+def adopt(wishes: Iterable[Wish], moment: Moment) -> Steps[dict[Addr, str]]:
+    """Take up addresses that pods have already, from host-local; those that cannot be, and why.
+
+    One that its handle has already is fine, so a migration that was cut off is begun again.
+    Source: cni-plugin/pkg/upgrade.
+    """
+    refused = {}
+    for wish in wishes:
+        if (yield from _has(wish)):
+            continue
+        try:
+            yield from assign_ip(wish, moment)
+        except (Invalid, Conflict) as error:
+            refused[wish.addr] = str(error)
+    return refused
+
+
+def _has(wish: Wish) -> Steps[bool]:
+    seen = yield from read(*_block_keys(wish.addr))
+    blocks = seen.of(IPAMBlock)
+    return any(
+        handle_at(block, ordinal_of(block, wish.addr)) == wish.holder.handle_id is not None
+        for block in blocks
+    )
 
 
 class _Again(Exception):

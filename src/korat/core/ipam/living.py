@@ -136,7 +136,7 @@ def why_leaked(allocation: Allocation, there: Living) -> str:
         gone = allocation.node not in there.nodes
         return f"node {allocation.node}, whose tunnel address it was, is gone" if gone else ""
     namespace, name = allocation.pod
-    if not name:
+    if not (namespace and name):
         return ""
     pod = there.pods.get((namespace, name))
     if pod is None:

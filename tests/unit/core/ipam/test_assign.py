@@ -6,7 +6,8 @@ from ipam_steps import Act, Fault
 from ipam_world import World, at, made
 from korat.core.errors import Conflict, Invalid
 from korat.core.ipam.affinity import claim, release_affinity
-from korat.core.ipam.assign import auto_assign
+from korat.core.ipam.assign import assign_all, auto_assign
+from korat.core.ipam.assign_ip import Wish, adopt
 from korat.core.ipam.draw import Holder
 from korat.core.ipam.handle import settle
 from korat.core.ipam.host import release_host, release_pool
@@ -287,6 +288,19 @@ def test_blocks_of_single_addresses(world):
     assert sorted(world.addresses(number=4)) == [f"10.0.0.{i}" for i in range(4)]
 
 
+def test_a_pod_of_two_families_has_both_or_none(world):
+    world.pool()
+    six = world.pool("six", "fd00::/126", 126)
+    both = (demand(handle="p"), demand(handle="p", family=Family.V6))
+    assert [done.missing for done in world.run(assign_all(both, world.now))] == [0, 0]
+    world.assign(number=3, family=Family.V6, handle="rest")
+    more = (demand(handle="q"), demand(handle="q", family=Family.V6))
+    assert [done.missing for done in world.run(assign_all(more, world.now))] == [0, 1]
+    assert "q" not in world.handles()
+    assert len(world.held()) == 5
+    assert world.store.list([six.key]).records
+
+
 # By address.
 
 
@@ -309,6 +323,23 @@ def test_an_address_by_name_lies_in_the_block_that_is_there(world):
     world.store.delete(Key("IPPool", "", "pool"))
     world.pool("anew", blockSize=30)
     assert str(world.assign_ip("10.0.0.78")) == "10.0.0.64/28"
+
+
+def test_addresses_of_host_local_are_taken_up(world):
+    """Twice: a migration that was cut off is begun again."""
+    world.pool(cidr="10.0.0.0/28", blockSize=30)
+    pods = {"10.0.0.1": "net.a", "10.0.0.9": "net.b", "10.9.0.1": "net.c"}
+    wishes = [
+        Wish(Addr.parse(addr), "n1", Holder(handle, {"node": "n1"}))
+        for addr, handle in pods.items()
+    ]
+    for _ in range(2):
+        refused = world.run(adopt(wishes, world.now))
+        assert list(map(str, refused)) == ["10.9.0.1"]
+        assert "no enabled pool has it" in refused[Addr.parse("10.9.0.1")]
+        assert world.held() == {"10.0.0.1": "net.a", "10.0.0.9": "net.b"}
+    other = Wish(Addr.parse("10.0.0.1"), "n1", Holder("net.z"))
+    assert "already assigned to net.a" in str(world.run(adopt([other], world.now)))
 
 
 # Giving back.
@@ -455,6 +486,37 @@ def test_two_nodes_with_other_ideas_of_the_block_size_never_both_give_from_what_
     assert given.block.length == 30
     assert str(given.addr) not in theirs
     assert all(name.endswith("-30") for name in world.names("IPAMBlock"))
+
+
+def until(world, act, kind, request=Update):
+    """Run an operation up to where it is about to write an object of a kind."""
+    while not (isinstance(act.request, request) and act.request.key.kind == kind):
+        act.step(world.store)
+    return act
+
+
+def test_a_block_that_came_anew_while_it_was_read_is_not_trusted(world):
+    """Its claim has had no look yet, and another block overlaps it by now."""
+    pool = world.pool(cidr="10.0.0.0/28", blockSize=28)
+    world.assign(handle="first")
+    slow = Act("assign", auto_assign(demand(number=16, handle="slow"), world.now))
+    until(world, slow, "IPAMBlock")
+    world.run(release_host("n1"))
+    world.release_handle("first")
+    assert world.names("IPAMBlock") == []
+    again = Act("claim", claim("host:n1", Prefix.parse("10.0.0.0/28"), world.now))
+    until(world, again, "IPAMBlock", Create)
+    world.store.delete(pool.key)
+    world.pool(cidr="10.0.0.0/28", blockSize=29)
+    theirs = world.addresses(host="n2", number=16, handle="theirs")
+    again.step(world.store)
+    assert "10.0.0.0-28" in world.names("IPAMBlock")
+    slow.finish(world.store)
+    again.finish(world.store)
+    given = [str(each.addr) for each in slow.result.given]
+    assert len(theirs) == 16
+    assert given == []
+    assert sorted(world.held()) == sorted(theirs)
 
 
 @pytest.mark.parametrize("by_name", [True, False])

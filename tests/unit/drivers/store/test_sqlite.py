@@ -2,12 +2,14 @@
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from korat.core.errors import Conflict, NotFound, Unavailable, Unsupported
-from korat.core.model.key import Key
+from korat.core.model.key import Branch, Key
+from korat.drivers.store import sqlite
 from korat.drivers.store.inotify import FileWatch
 from korat.drivers.store.schema import SCHEMA_VERSION
 from korat.drivers.store.sqlite import SqliteStore
@@ -215,3 +217,14 @@ def test_a_watch_notices_a_commit_whose_writer_died_before_its_touch(path):
         assert [event.revision for event in watch.poll(30)] == [2]
         other.close()
     store.close()
+
+
+@pytest.mark.parametrize("selection", ["Node", A, Branch("BlockAffinity", "host:n1/")])
+def test_every_selection_is_answered_by_the_primary_key(path, selection):
+    """Not by reading the table: an allocation reads few objects of a large cluster."""
+    SqliteStore(path).close()
+    where, values = sqlite._where(selection)
+    with closing(sqlite3.connect(path)) as connection:
+        query = f"EXPLAIN QUERY PLAN SELECT value FROM object {where}"  # noqa: S608 - our own text
+        (step,) = connection.execute(query, values).fetchall()
+    assert step[3].startswith("SEARCH object USING PRIMARY KEY (kind=?")
