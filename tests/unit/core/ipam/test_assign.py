@@ -467,6 +467,21 @@ def test_a_count_that_is_settled_stops_who_has_counted_and_not_written(world):
     assert world.handles()["h"] == {"10.0.0.0/30": 1}
 
 
+def test_who_takes_back_a_count_that_was_settled_takes_nobody_elses(world):
+    """Two share a handle; the one whose count was settled away must not lower the other's."""
+    world.pool(cidr="10.0.0.0/30", blockSize=30)
+    world.assign(handle="other")
+    act = Act("assign", auto_assign(demand(), world.now))
+    while not (isinstance(act.request, Update) and act.request.key.kind == "IPAMBlock"):
+        act.step(world.store)
+    world.run(settle("h", Prefix.parse("10.0.0.0/30")))
+    world.assign(handle="h")
+    act.finish(world.store)
+    assert len(act.result.given) == 1
+    assert list(world.held().values()).count("h") == 2
+    assert world.handles()["h"] == {"10.0.0.0/30": 2}
+
+
 # Block sizes that change.
 
 
