@@ -20,7 +20,7 @@ from korat.core.net.interval import IntervalSet
 from korat.core.selector import SelectorError, parse
 
 #: What an address is for.
-WORKLOAD, TUNNEL, LOAD_BALANCER = "Workload", "Tunnel", "LoadBalancer"
+WORKLOAD, TUNNEL = "Workload", "Tunnel"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from korat.core.ipam.affinity import claim, release_affinity
 from korat.core.ipam.assign import assign_all, auto_assign
 from korat.core.ipam.assign_ip import Wish, adopt
 from korat.core.ipam.draw import Holder
-from korat.core.ipam.handle import settle
+from korat.core.ipam.handle import raise_count, settle
 from korat.core.ipam.host import release_host, release_pool
 from korat.core.ipam.release import free_rested, release_by_handle
 from korat.core.ipam.request import Create, Delete, Read, Update
@@ -556,6 +556,24 @@ def test_blocks_that_overlap_and_have_nothing_given_out_are_not_borrowed_from(wo
     assert first.result.is_stale
     assert world.store.list([pool.key]).records
     assert len(world.names("IPAMBlock")) <= 1
+
+
+def test_a_claim_that_had_no_look_is_not_confirmed_by_who_could_not_end_it(world):
+    """The block was written while its claim was marked: the mark is taken back, no more."""
+    world.pool(cidr="10.0.0.0/28", blockSize=28)
+    cidr = Prefix.parse("10.0.0.0/28")
+    cut_off = Act("claim", claim("host:n1", cidr, world.now))
+    until(world, cut_off, "IPAMBlock", Create).step(world.store)
+    cut_off.die()
+    number = world.block(str(cidr)).spec.sequence_number
+    ending = release_affinity("host:n1", cidr, require_empty=True, sequence=number)
+    act = until(world, Act("release", ending), "IPAMBlock", Delete)
+    world.run(raise_count("h", cidr, 1))
+    world.run(settle("h", cidr))
+    act.finish(world.store)
+    assert act.result is False
+    (affinity,) = world.objects("BlockAffinity")
+    assert affinity.spec.state == "pending"
 
 
 def test_a_forced_release_ends_a_claim_in_any_state(world):

@@ -115,6 +115,18 @@ def test_addresses_are_compared_as_numbers(world):
     assert faults(world) == []
 
 
+def test_an_address_of_another_hosts_block_is_borrowed():
+    """What routes and metrics have to know of it."""
+    world = World()
+    world.pool(cidr="10.0.0.0/29", blockSize=30)
+    world.assign(host="n1", number=1)
+    world.assign(host="n2", number=1)
+    world.assign(host="n1", number=5)
+    given = [a for block in world.objects("IPAMBlock") for a in allocations_in(block)]
+    borrowed = [(a.node, a.owner) for a in given if a.is_borrowed]
+    assert borrowed == [("n1", "host:n2")] * 2
+
+
 def test_a_tunnel_address_is_valid_while_its_node_is_there(world):
     world.pool("v", "10.1.0.0/24", vxlanMode="Always")
     addr = str(world.run(ensure_tunnel(Tunnel.VXLAN, "n1", None, world.now)).addr)
