@@ -5,17 +5,29 @@ from dataclasses import dataclass, field
 
 from korat.core.model.failsafe import Failsafe
 from korat.core.model.felix import FelixSettings
-from korat.core.net.address import Addr, Prefix
+from korat.core.net.address import Addr, Family, Prefix
+from korat.core.net.interval import IntervalSet
 from korat.core.net.port import PortRange
+from korat.core.pmap import PSet
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.evaluate import judge
 from korat.core.policy.host import Failsafes, HostInterface, HostNode, governors
 from korat.core.policy.outcome import Action, Direction
-from korat.core.render.nft.node import NodeInput, host_input, render, render_slow
+from korat.core.render.nft.host import HostInput
+from korat.core.render.nft.node import NodeInput, host_plan, render, render_slow
 from korat.core.render.nft.outcome import counter_name, log_prefix
 from korat.core.render.nft.simulate import Fate, Packet, Simulator
 from korat.core.render.nft.statement import CtState
 from korat.core.table.compile import compile_node
+from korat.core.table.member import Members, Membership
+from korat.core.table.predicate import (
+    HasLabels,
+    InNets,
+    InService,
+    OwnsPort,
+    owned_ports,
+    service_ports,
+)
 from strategies_policy import HOST_ADDRESSES, NODE
 
 SAFE = Failsafes(
@@ -38,6 +50,42 @@ INTERFACES = (
     HostInterface("cali1", frozenset({Addr.parse("10.0.0.6")})),
 )
 HOSTS = ("eth0", "eth1", "lo")
+
+
+def scanned(cluster, predicate, family):
+    """Of whom a predicate is true, by looking at everybody."""
+    singles, wide = set(), []
+    if isinstance(predicate, HasLabels):
+        matches = predicate.selector.matches
+        singles = {a for e in cluster.owners if matches(e.labels) for a in e.addresses}
+        nets = [net for group in cluster.sets if matches(group.labels) for net in group.nets]
+        singles |= {Addr(net.family, net.base) for net in nets if net.length == net.family.bits}
+        wide = [n for n in nets if n.length < n.family.bits and n.family is family]
+    elif isinstance(predicate, InService):
+        slices = cluster.services.get(predicate.service, ())
+        singles = {addr for each in slices for addr in each.addresses}
+    else:
+        owned = (
+            owned_ports(cluster, predicate)
+            if isinstance(predicate, OwnsPort)
+            else service_ports(cluster, predicate.service)
+        )
+        keys = ((a.value, protocol, port) for a, protocol, port in owned if a.family is family)
+        return Members(PSet(keys), IntervalSet())
+    keys = ((addr.value,) for addr in singles if addr.family is family)
+    return Members(PSet(keys), IntervalSet.of_prefixes(wide))
+
+
+def membership(cluster, plan):
+    """The members of all sets that a plan asks for."""
+    asked = [each for each in plan.asked() if not isinstance(each, InNets)]
+    return Membership({f: {each: scanned(cluster, each, f) for each in asked} for f in Family})
+
+
+def host_input(cluster, node, interfaces, felix):
+    """What governs a node's own interfaces; None where nothing does."""
+    plan = host_plan(cluster, node, interfaces, felix)
+    return None if plan is None else HostInput(plan, membership(cluster, plan))
 
 
 @dataclass

@@ -3,11 +3,12 @@
 import pytest
 
 from host_wire import FAR, HOST, HOST_FAR, PEER, POD, hosts
+from host_world import host_input
 from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.host import HostInterface
-from korat.core.render.nft.node import NodeInput, host_input, render
+from korat.core.render.nft.node import NodeInput, render
 from korat.core.table.compile import compile_node
 from policy_world import NODE, allow, deny, host, open_namespace, pod, policy, who
 

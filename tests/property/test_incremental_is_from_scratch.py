@@ -10,15 +10,22 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from msgspec.structs import replace
 
+from host_world import membership
 from korat.agent.intent import NodeState, intent
 from korat.core.model.codec import dump, load
+from korat.core.model.host import HostEndpoint, HostEndpointSpec
+from korat.core.model.resource import Metadata
 from korat.core.net.address import Addr
+from korat.core.policy.cluster import Cluster
 from korat.core.policy.host import HostInterface
 from korat.core.render.nft.check import check
 from korat.core.render.nft.diff import stages
 from korat.core.render.nft.ruleset import NamedSet
 from nft_transaction import Table
-from strategies_policy import HOST_ADDRESSES, NODE, clusters
+from strategies_policy import HOST_ADDRESSES, NETS, NODE, clusters
+
+#: Kinds that have addresses and labels.
+OWNERS = ("WorkloadEndpoint", "HostEndpoint", "NetworkSet", "GlobalNetworkSet")
 
 
 def by_key(resources):
@@ -50,12 +57,21 @@ class Node(RuleBasedStateMachine):
         assert dict(found.ruleset.counters) == dict(fresh.ruleset.counters)
         assert (found.routes, found.endpoints) == (fresh.routes, fresh.endpoints)
         assert found.problems == fresh.problems
+        self.check_hosts(found.own, fresh.own)
         for transaction in stages(self.ruleset, found.ruleset):
             self.kernel.apply(transaction)
         whole = Table()
         whole.apply(fresh.ruleset.text)
         assert self.kernel == whole
         self.ruleset = found.ruleset
+
+    def check_hosts(self, found, fresh):
+        """What connections are judged by is that of a fresh start, and what a scan finds."""
+        assert (found is None) is (fresh is None)
+        if found is not None:
+            assert found.rules == fresh.rules
+            cluster = Cluster.build(self.there.values())
+            assert found.members == membership(cluster, found.plan)
 
     @initialize(resources=clusters())
     def begins(self, resources):
@@ -107,10 +123,27 @@ class Node(RuleBasedStateMachine):
         for each in self.some(data, "Profile"):
             lent = {**each.spec.labels_to_apply, label: data.draw(st.sampled_from("axp"))}
             turn[each.key] = replace(each, spec=replace(each.spec, labels_to_apply=lent))
-        for each in self.some(data, "WorkloadEndpoint", "NetworkSet", "GlobalNetworkSet"):
+        for each in self.some(data, *OWNERS):
             own = {**each.metadata.labels, label: data.draw(st.sampled_from("axp"))}
             turn[each.key] = replace(each, metadata=replace(each.metadata, labels=own))
         self.turn(turn)
+
+    @rule(data=st.data(), nets=st.sets(st.sampled_from(NETS), max_size=3))
+    def sets_have_other_addresses(self, data, nets):
+        found = self.some(data, "NetworkSet", "GlobalNetworkSet")
+        self.turn({e.key: replace(e, spec=replace(e.spec, nets=tuple(nets))) for e in found})
+
+    @rule(resources=clusters(), interface=st.sampled_from(("*", "eth0")))
+    def host_policy_asks_for_others(self, resources, interface):
+        """Global policies for all, and a host endpoint that they select."""
+        spec = HostEndpointSpec(node=NODE, interface_name=interface)
+        own = HostEndpoint(metadata=Metadata(name="asking"), spec=spec)
+        asking = [
+            replace(each, spec=replace(each.spec, selector="", namespace_selector=""))
+            for each in resources
+            if each.kind == "GlobalNetworkPolicy"
+        ]
+        self.turn(by_key([own, *asking]))
 
     @rule(data=st.data())
     def some_are_written_again_as_they_are(self, data):

@@ -1,7 +1,7 @@
 """Law: a live connection is denied by host policy when the evaluator denies its first packet now.
 
-The judge asks about a cluster that it has thinned out for each connection; here it is compared with
-the whole one, each end behind the interface that the kernel names.
+The judge runs sequences and looks ends up in sets; here it is compared with the evaluator, which
+scans the cluster, each end behind the interface that the kernel names.
 """
 
 from dataclasses import replace
@@ -9,13 +9,14 @@ from dataclasses import replace
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from host_world import INTERFACES, SAFE
+from host_world import INTERFACES, SAFE, membership
 from korat.core.net.port import ICMP_PROTOCOLS
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.host import HostNode, governors
 from korat.core.policy.outcome import Action
+from korat.core.table.host import HostPlan
 from korat.core.table.rejudge import Connection, Places, Tuple
-from korat.core.table.rejudge_host import HostJudge
+from korat.core.table.rejudge_host import HostJudge, regrouped
 from strategies_policy import NODE, clusters, flows
 
 OUT = ("eth0", "eth1")
@@ -54,7 +55,9 @@ def test_the_judge_is_the_evaluator(resources, sent, asked, data):
         addr: data.draw(st.sampled_from((*OUT, "cali1"))) for addr in addresses if addr not in own
     }
     pods = {addr: (name,) for addr, name in interfaces.items() if name == "cali1"}
-    judge = HostJudge(node, Places(pods, (), own), lambda addr, _own: interfaces[addr])
+    plan, places = HostPlan.of(node), Places(pods, (), own)
+    members = membership(cluster, plan)
+    judge = HostJudge(plan, members, places, lambda addr, _own: interfaces[addr])
     for packet, other in zip(sent, asked, strict=True):
         fitting = other if other.family is packet.family else packet
         first = replace(packet, dst=fitting.dst)
@@ -64,3 +67,31 @@ def test_the_judge_is_the_evaluator(resources, sent, asked, data):
         denied = any(verdict.action is Action.DENY for verdict in verdicts)
         event("denied" if denied else "allowed")
         assert judge.denies(tracked(packet, fitting)) is denied
+
+
+#: What has addresses, and says nothing of policy.
+OWNERS = ("WorkloadEndpoint", "NetworkSet", "GlobalNetworkSet", "EndpointSlice")
+
+
+@given(clusters(), clusters(), flows(6), flows(6), st.data())
+def test_by_others_in_its_sets_a_policy_says_something_else_of_those_alone(
+    resources, others, sent, asked, data
+):
+    """Of two clusters with the same policy a connection is judged alike unless an end is named."""
+    policies = [each for each in resources if each.kind not in OWNERS]
+    owners = [each for each in resources if each.kind in OWNERS and data.draw(st.booleans())]
+    owners += [each for each in others if each.kind in OWNERS and data.draw(st.booleans())]
+    before = Cluster.build(resources)
+    after = Cluster.build([*policies, *{each.key: each for each in owners}.values()])
+    who = governors(before, NODE, INTERFACES, ("cali",))
+    plan = HostPlan.of(HostNode(before, who, SAFE))
+    old, new = membership(before, plan), membership(after, plan)
+    named = regrouped(plan, old, new)
+    own = frozenset(data.draw(st.lists(st.sampled_from([p.dst for p in sent]), max_size=2)))
+    one, two = (HostJudge(plan, m, Places({}, (), own), lambda *_: "eth0") for m in (old, new))
+    for packet, other in zip(sent, asked, strict=True):
+        connection = tracked(packet, other if other.family is packet.family else packet)
+        ends = {connection.original.src, connection.reply.src}
+        differs = one.denies(connection) is not two.denies(connection)
+        event("differs" if differs else "alike")
+        assert not differs or named is None or ends & named

@@ -3,8 +3,9 @@
 Calico lets a connection live on for as long as it talks, whatever policy has become. Here the
 tracked connections of whom the change concerns are judged by the new verdict tables, and only those
 denied are deleted from connection tracking; every other one does not notice. When the policy of the
-node's own interfaces has changed, every connection is judged by that too. Not for what left the
-node: ``NodeKernel.forget`` does that at once.
+node's own interfaces has changed, every connection is judged by that too; when it is the same, and
+only other addresses are in the sets that it asks, those of these addresses are. Not for what left
+the node: ``NodeKernel.forget`` does that at once.
 
 It has a thread of its own, so that a node with many connections is programmed as fast as any other;
 of several policies that come meanwhile the newest counts. The order of writes is what makes it
@@ -36,7 +37,7 @@ from korat.core.table.rejudge import (
     guarded,
     rejudge,
 )
-from korat.core.table.rejudge_host import HostJudge
+from korat.core.table.rejudge_host import HostJudge, regrouped
 from korat.core.table.value import NodePolicy
 
 log = structlog.get_logger(__name__)
@@ -214,8 +215,9 @@ class Connections(Generic[E]):
         wanted = self._looking
         if wanted is None:
             return Looked()
-        self._by_host = _own_changed(self._judged, wanted)
-        addresses = None if self._by_host else _concerned(self._judged, wanted)
+        by_host = _own_concerned(self._judged, wanted)
+        self._by_host = by_host != frozenset()
+        addresses = _either(by_host, _concerned(self._judged, wanted))
         nobody = addresses is not None and not addresses
         done = Looked() if nobody else self._cut(wanted, addresses)
         self._judged = wanted
@@ -258,7 +260,7 @@ class Connections(Generic[E]):
 
     def _doomed(self, wanted: _Wanted, places: Places, entries: Iterable[E]) -> tuple[int, list[E]]:
         own = wanted.own if self._by_host else None
-        host = HostJudge(own.node, places, self._tracking.route) if own else None
+        host = HostJudge(own.plan, own.members, places, self._tracking.route) if own else None
 
         def denies(connection: Connection) -> bool:
             self._give_way()
@@ -278,12 +280,18 @@ def _concerned(before: _Wanted | None, now: _Wanted) -> frozenset[Addr] | None:
     return affected(before.policy, now.policy).addresses(places)
 
 
-def _own_changed(before: _Wanted | None, now: _Wanted) -> bool:
-    """Whether the node's own interfaces have another policy that may deny, as far as is known."""
+def _own_concerned(before: _Wanted | None, now: _Wanted) -> frozenset[Addr] | None:
+    """As ``_concerned`` of the policy of the node's own interfaces."""
     if now.own is None:
-        return False
+        return frozenset()
     known = before.own if before is not None else None
-    return known is None or (known.rules is not now.own.rules and known.rules != now.own.rules)
+    if known is None or (known.rules is not now.own.rules and known.rules != now.own.rules):
+        return None
+    return regrouped(now.own.plan, known.members, now.own.members)
+
+
+def _either(some: frozenset[Addr] | None, more: frozenset[Addr] | None) -> frozenset[Addr] | None:
+    return None if some is None or more is None else some | more
 
 
 def _sorted_out(denies: Callable[[Connection], bool], entries: Iterable[E]) -> tuple[int, list[E]]:

@@ -20,26 +20,23 @@ from korat.core.net.address import Addr, Prefix
 from korat.core.policy.entity import Endpoint
 from korat.core.policy.host import HostInterface
 from korat.core.policy.inventory import Inventory, Surroundings
+from korat.core.render.nft.host import HostInput
 from korat.core.render.nft.node import (
-    HostInput,
     NodeInput,
     NodeRenderer,
     OwnPolicy,
     Pool,
     hook_settings,
-    host_input,
+    host_plan,
     render_slow,
 )
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.table.compile import NodeCompiler, workloads_of
-from korat.core.table.host import asks_owners
+from korat.core.table.host import HostPlan
 from korat.core.table.paint import IntricateError
 from korat.core.table.value import NodePolicy
 
 T = TypeVar("T")
-
-#: Kinds that only have addresses: a change of theirs is none for whoever does not ask for owners.
-_OWNERS = frozenset({"WorkloadEndpoint", "NetworkSet", "GlobalNetworkSet", "EndpointSlice", "Pod"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +91,8 @@ class NodeState:
         self._routes: Mapping[Addr, str] = {}
         self._keys: frozenset[Key] = frozenset()
         self._interfaces: tuple[HostInterface, ...] = ()
-        self._own: HostInput | None = None
+        self._own: HostPlan | None = None
         self._own_stale = True
-        self._own_asks = False
 
     @property
     def known(self) -> frozenset[Key]:
@@ -105,14 +101,16 @@ class NodeState:
 
     def set(self, key: Key, resource: Resource | None) -> None:
         """An object came, changed, or (None) went."""
-        self._own_stale |= self._own_asks or key.kind not in _OWNERS
         if resource is None:
             self._known.discard(key)
         else:
             self._known.add(key)
-        if self._inventory.set(key, resource):
+        self._own_stale |= self._inventory.governs(key, self._node_name)
+        known = self._inventory.set(key, resource)
+        self._own_stale |= self._inventory.governs(key, self._node_name)
+        if known:
             return
-        self._frame = None
+        self._frame, self._own_stale = None, True
         if resource is None:
             self._others.pop(key, None)
         else:
@@ -130,8 +128,8 @@ class NodeState:
             self._frame = self._framed()
         problems = list(self._frame.problems)
         felix = self._frame.node.felix
-        node = replace(self._frame.node, own=self._governed(felix))
-        ruleset, policy = self._ruleset(node, problems)
+        self._govern(felix)
+        ruleset, policy = self._ruleset(self._frame.node, problems)
         local = self._compiler.local
         if local is not self._local:
             self._local = local
@@ -164,29 +162,29 @@ class NodeState:
         )
         return _Frame(made, tuple(problems))
 
-    def _governed(self, felix: FelixSettings) -> HostInput | None:
-        """What governs the node's own interfaces; without a host endpoint that costs nothing."""
-        if self._own_stale:
-            self._own_stale = False
-            self._own = None
-            if self._inventory.governs(self._node_name):
-                cluster = self._inventory.for_hosts()
-                self._own = host_input(cluster, self._node_name, self._interfaces, felix)
-            own = self._own
-            self._own_asks = own is not None and asks_owners(own.cluster, own.who.hosts)
-        return self._own
+    def _govern(self, felix: FelixSettings) -> None:
+        """Find out what governs the node's own interfaces, and which sets that asks for."""
+        if not self._own_stale:
+            return
+        cluster = self._inventory.of_hosts(self._node_name)
+        self._own = host_plan(cluster, self._node_name, self._interfaces, felix)
+        self._compiler.ask(frozenset() if self._own is None else self._own.asked())
+        self._own_stale = False
 
     def _ruleset(
         self, node: NodeInput, problems: list[Problem]
     ) -> tuple[Ruleset, NodePolicy | None]:
+        policy: NodePolicy | None = None
         try:
             policy = self._compiler.settle()
-            return self._renderer.render(replace(node, policy=policy)), policy
         except IntricateError as error:
             rule = f"is enforced rule by rule, which is slower: {error}"
             problems.append(Problem(f"the policy of node {self._node_name}", "", None, rule))
+        own = None if self._own is None else HostInput(self._own, self._compiler.members)
+        if policy is not None:
+            return self._renderer.render(replace(node, policy=policy, own=own)), policy
         local = self._compiler.local
-        node = replace(node, policy=NodePolicy(workloads_of(local), {}))
+        node = replace(node, policy=NodePolicy(workloads_of(local), {}), own=own)
         return render_slow(node, self._inventory.cluster(), local), None
 
 

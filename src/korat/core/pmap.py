@@ -1,4 +1,4 @@
-"""A persistent map: changing it makes a new one that shares almost everything with the old.
+"""A persistent map and set: changing one makes a new one that shares almost all with the old.
 
 For: state that is large, changes a little at a time and is compared with what it was before, as the
 addresses of a cluster are. Keys are spread over a fixed number of small dicts; a change copies the
@@ -8,6 +8,7 @@ two looks at the change alone; of any others, dicts that are one object on both 
 
 import weakref
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
 
@@ -120,11 +121,55 @@ class PMap(Mapping[K, V]):
         return f"PMap of {self._count}"
 
 
+class PSet(AbstractSet[K]):
+    """An immutable set, kept as the keys of such a map."""
+
+    __slots__ = ("_keys",)
+    _keys: PMap[K, bool]
+
+    def __init__(self, items: Iterable[K] = ()) -> None:
+        self._keys = PMap((item, True) for item in items)
+
+    def changed(self, changes: Mapping[K, bool]) -> "PSet[K]":
+        """This set, in which each of these is (True) or is not (False)."""
+        made: PSet[K] = PSet.__new__(PSet)
+        made._keys = self._keys.changed({key: there or None for key, there in changes.items()})
+        return made
+
+    def differences(self, after: "PSet[K]") -> Iterator[Difference[K, bool]]:
+        """Each item that is in one of the two sets only."""
+        return self._keys.differences(after._keys)  # noqa: SLF001 -- its own kind
+
+    @override
+    def __contains__(self, item: object) -> bool:
+        return item in self._keys
+
+    @override
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._keys)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @override
+    def __repr__(self) -> str:
+        return f"PSet of {len(self)}"
+
+
 def differences(before: Mapping[K, V], after: Mapping[K, V]) -> Iterator[Difference[K, V]]:
     """As ``PMap.differences`` for any two mappings, which is dearer unless both are persistent."""
     if isinstance(before, PMap) and isinstance(after, PMap):
         return before.differences(after)
     return _between(before, after)
+
+
+def set_differences(before: AbstractSet[K], after: AbstractSet[K]) -> Iterator[Difference[K, bool]]:
+    """As ``PSet.differences`` for any two sets, which is dearer unless both are persistent."""
+    if isinstance(before, PSet) and isinstance(after, PSet):
+        return before.differences(after)
+    gone = (Difference[K, bool](key, True, None) for key in before - after)
+    return chain(gone, (Difference[K, bool](key, None, True) for key in after - before))
 
 
 def _between(old: Mapping[K, V], new: Mapping[K, V]) -> Iterator[Difference[K, V]]:

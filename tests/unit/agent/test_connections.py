@@ -289,3 +289,32 @@ def test_host_policy_is_asked_about_every_connection_and_only_when_it_has_change
         assert changed() == Looked(0, 0), "without a host endpoint nothing is denied"
     assert kernel.did("delete") == [([tcp(FAR, own)],)]
     assert kernel.did("entries")[1:] == [(None,), (frozenset({TWO}),), (None,)]
+
+
+def test_a_pod_elsewhere_concerns_host_policy_by_its_own_connections_if_at_all():
+    own, near = Addr.parse("172.16.0.1"), Addr.parse("10.0.9.8")
+    kernel = Kernel([Entry(tcp(FAR, own)), Entry(tcp(near, own))])
+    kernel.own = frozenset({own})
+    asking = allow(who(selector="app == 'far'"))
+    rules = policy("p", namespace="", selector="role == 'host'", ingress=[asking])
+    state = NodeState(NODE, {})
+    for each in (*PODS, host("*", role="host"), rules):
+        state.set(each.key, each)
+    with watching(kernel) as watched:
+
+        def changed(*resources):
+            for each in resources:
+                state.set(each.key, each)
+            found = state.intent()
+            watched.connections.changed(found.policy, FELIX, found.own, afresh=False)
+            watched.wait(len(watched.told) + 1)
+            return watched.told[-1]
+
+        far, other = (
+            pod(str(at), f"{a}/32", node="there", app="far") for at, a in ((3, FAR), (4, near))
+        )
+        assert changed(far, other) == Looked(2, 0)
+        assert changed(pod("5", "10.0.9.7/32", node="there", app="z")) == Looked(0, 0)
+        assert changed(pod("3", f"{FAR}/32", node="there", app="z")) == Looked(1, 1)
+    assert kernel.did("entries") == [(None,), (frozenset({FAR}),)]
+    assert kernel.did("delete") == [([tcp(FAR, own)],)]

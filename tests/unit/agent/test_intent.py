@@ -1,5 +1,7 @@
 """A node's intent: what of the store's objects reaches its kernel."""
 
+import re
+
 from msgspec.structs import replace
 
 from korat.agent.intent import NodeState, intent
@@ -14,9 +16,10 @@ from korat.core.model.label import AZURE_VNET
 from korat.core.model.resource import Metadata
 from korat.core.net.address import Addr
 from korat.core.render.nft.check import check
+from korat.core.render.nft.diff import stages
 from korat.core.render.nft.ruleset import Hook
 from korat.core.render.nft.simulate import Fate, Packet, Simulator
-from policy_world import NODE, allow, host, pod, policy, who
+from policy_world import NODE, address_set, allow, host, pod, policy, who
 
 
 def made(*resources, **environ):
@@ -107,16 +110,66 @@ def test_an_endpoint_on_an_interface_that_is_not_policed_is_told():
     assert "begins with none of cali" in problem.rule
 
 
-def test_a_pod_elsewhere_is_no_work_for_host_policy_that_does_not_ask_for_pods():
-    plain = policy("p", namespace="", ingress=[allow(who(nets=["10.0.0.0/8"]))])
-    asking = policy("p", namespace="", ingress=[allow(who(selector="app == 'x'"))])
-    for rules, same in ((plain, True), (asking, False)):
-        state = NodeState(NODE, {})
-        for each in (host("*"), rules):
-            state.set(each.key, each)
-        before = state.intent().ruleset.chains
-        away = pod("1", "10.0.0.1", node="there", app="x")
-        state.set(away.key, away)
-        after = state.intent().ruleset.chains
-        names = [name for name in before if name.startswith("host-")]
-        assert all(before[name] is after[name] for name in names) is same
+ASKING = policy(
+    "asking",
+    namespace="",
+    selector="role == 'node'",
+    ingress=[
+        allow(who(selector="app == 'x'")),
+        allow(who(not_selector="app == 'x'"), protocol="UDP"),
+        allow(protocol="TCP", destination=who(ports=["web"])),
+    ],
+)
+AWAY = pod("1", "10.0.0.1", "fd00::1", node="there", app="x", ports=[("web", "TCP", 80)])
+
+
+def host_world(*resources):
+    """A node that ``*`` governs by a policy that asks who has an address, and its state."""
+    state = NodeState(NODE, {})
+    for each in (host("*", role="node"), ASKING, *resources):
+        state.set(each.key, each)
+    return state, state.intent()
+
+
+def test_a_pod_elsewhere_is_an_element_of_each_set_that_host_policy_asks_for_it():
+    state, before = host_world()
+    state.set(AWAY.key, AWAY)
+    after = state.intent()
+    (transaction,) = stages(before.ruleset, after.ruleset)
+    texts = [re.sub("-[0-9a-f]{32}", "-HASH", line) for line in transaction.splitlines()]
+    start = "add element inet korat"
+    assert sorted(texts) == [
+        f"{start} hosts-HASH {{ 10.0.0.1 }}",
+        f"{start} hosts-HASH {{ fd00::1 }}",
+        f"{start} ports-HASH {{ 10.0.0.1 . 6 . 80 }}",
+        f"{start} ports-HASH {{ fd00::1 . 6 . 80 }}",
+    ]
+    assert after.own.rules is before.own.rules
+
+
+def test_what_host_policy_does_not_ask_for_is_no_work_of_it():
+    state, before = host_world(AWAY)
+    for each in (
+        pod("2", "10.0.0.2", node="there", app="y"),
+        policy("w", selector="app == 'x'"),
+        policy("g", namespace="", selector="role == 'other'", ingress=[allow()]),
+        host("*", name="h2", node="there", role="other"),
+    ):
+        state.set(each.key, each)
+    after = state.intent()
+    assert after.own == before.own
+    assert after.own.plan is before.own.plan
+    assert after.own.members is before.own.members
+
+
+def test_a_set_of_networks_is_beside_the_single_addresses_and_only_where_there_are_any():
+    state, before = host_world(AWAY)
+    nets = address_set("nets", "192.0.2.0/24", "192.0.2.7/32", app="x")
+    state.set(nets.key, nets)
+    after = state.intent()
+    text = after.ruleset.text
+    assert "{ 192.0.2.0/24 }" in text
+    assert "{ 10.0.0.1, 192.0.2.7 }" in text
+    assert after.own.rules != before.own.rules
+    state.set(nets.key, None)
+    assert state.intent().ruleset.text == before.ruleset.text

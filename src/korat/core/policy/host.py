@@ -132,7 +132,10 @@ class HostVerdict:
 
 @dataclass(frozen=True, slots=True)
 class HostNode:
-    """One node's own traffic: its interfaces' host endpoints and its failsafe ports."""
+    """One node's own traffic: its interfaces' host endpoints and its failsafe ports.
+
+    Which sets of policies are asked, in what order; ``judged`` asks each, here by the evaluator.
+    """
 
     cluster: Cluster
     who: Governors
@@ -188,8 +191,13 @@ class HostNode:
         self, host: Endpoint | None, which: PolicySet, direction: Direction, packet: Packet
     ) -> Iterator[HostStep]:
         if host is not None:
-            said = judge_host(self.cluster, self.failsafes, host, (which, direction), packet)
-            yield HostStep(which, said)
+            yield HostStep(which, self.judged(host, (which, direction), packet))
+
+    def judged(
+        self, host: Endpoint, where: tuple[PolicySet, Direction], packet: Packet
+    ) -> Judgement:
+        """What one set of a host endpoint's policies says of a packet."""
+        return judge_host(self.cluster, self.failsafes, host, where, packet)
 
     def _is_workload(self, interface: str) -> bool:
         return interface.startswith(self.prefixes)

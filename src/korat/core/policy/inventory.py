@@ -6,7 +6,7 @@ out again for its endpoints when it changes. An object that cannot be read is le
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -90,6 +90,7 @@ class Inventory:
         self._own: dict[Key, Labels] = {}
         self._endpoints: dict[Key, Endpoint] = {}
         self._hosts: dict[Key, Endpoint] = {}
+        self._hosts_of: dict[str, set[Key]] = {}
         self._sets: dict[Key, AddressSet] = {}
         self._slices: dict[Key, Slice] = {}
         self._policies: PMap[Key, Policy] = PMap()
@@ -119,10 +120,6 @@ class Inventory:
     def workloads(self) -> int:
         """How many workload endpoints there are."""
         return len(self._endpoints)
-
-    def governs(self, node: str) -> bool:
-        """Whether a node has any host endpoint."""
-        return any(host.node == node for host in self._hosts.values())
 
     def set(self, key: Key, resource: Resource | None) -> bool:
         """An object came, changed, or (None) went; False when policy has no use for its kind."""
@@ -157,18 +154,36 @@ class Inventory:
             else (),
         )
 
-    def for_hosts(self) -> Cluster:
-        """What host endpoints' policies ask for, in which the order of owners does not matter."""
+    def of_hosts(self, node: str) -> Cluster:
+        """A node's own host endpoints and what governs them; nobody else is in it."""
+        hosts = self._own_hosts(node)
+        policies = (p for p in self._policies.values() if _selects(p, hosts))
         return Cluster(
-            endpoints=tuple(self._endpoints.values()),
-            sets=tuple(self._sets.values()),
+            endpoints=(),
+            sets=(),
             tiers=(),
             profiles=self._profiles,
-            services=by_service(self._slices.values()),
+            services={},
             problems=(),
-            hosts=tuple(self._hosts[key] for key in sorted(self._hosts)),
-            host_tiers=tiers_of(self._tiers.values(), self._policies.values()),
+            hosts=tuple(hosts),
+            host_tiers=tiers_of(self._tiers.values(), policies) if hosts else (),
         )
+
+    def governs(self, key: Key, node: str) -> bool:
+        """Whether an object as it is now has to do with what ``of_hosts`` says."""
+        if key in self._hosts:
+            return self._hosts[key].node == node
+        if node not in self._hosts_of:
+            return False
+        policy = self._policies.get(key)
+        if policy is not None:
+            return _selects(policy, self._own_hosts(node))
+        if key.kind == "Profile":
+            return any(key.name in host.profiles for host in self._own_hosts(node))
+        return key.kind == "Tier"
+
+    def _own_hosts(self, node: str) -> list[Endpoint]:
+        return [self._hosts[key] for key in sorted(self._hosts_of.get(node, ()))]
 
     def _set_endpoint(self, key: Key, resource: Resource | None) -> None:
         found: Endpoint | None = None
@@ -214,8 +229,12 @@ class Inventory:
         if before is not None:
             del self._own[key]
             self._repay(key, before.profiles)
+            self._hosts_of[before.node].discard(key)
+            if not self._hosts_of[before.node]:
+                del self._hosts_of[before.node]
         if found is not None and isinstance(resource, HostEndpoint):
             self._hosts[key] = found
+            self._hosts_of.setdefault(found.node, set()).add(key)
             self._own[key] = resource.metadata.labels
             self._borrow(key, found.profiles)
         self._listener.set_endpoint(key, found and owner_of(found))
@@ -310,6 +329,10 @@ class Inventory:
             self._borrowers[name].discard(key)
             if not self._borrowers[name]:
                 del self._borrowers[name]
+
+
+def _selects(policy: Policy, hosts: Iterable[Endpoint]) -> bool:
+    return any(policy.selector.matches(host.labels) for host in hosts)
 
 
 def owner_of(host: Endpoint) -> Endpoint:

@@ -1,4 +1,4 @@
-"""The addresses of one family: who owns each, what is true of it, and its class each way.
+"""The addresses of one family: who owns each, what is true of it, its class each way, its sets.
 
 Addresses with the same owners on stretches of the same truth are of one kind. A change of truth is
 worked out per kind, and only the members of kinds whose class changed are touched. An address that
@@ -12,6 +12,7 @@ from korat.core.policy.outcome import Direction
 from korat.core.table.atom import Atoms, bits_of, union
 from korat.core.table.classes import ClassBook, PeerClass
 from korat.core.table.line import Line
+from korat.core.table.member import AskedBits, MemberBook
 from korat.core.table.owner import Owner
 from korat.core.table.predicate import InNets
 from korat.core.table.value import PeerClasses, Place
@@ -22,12 +23,14 @@ _Owned = tuple[Owner, ...]
 class Kind:
     """Addresses of which the same is true for the same reasons."""
 
-    __slots__ = ("beneath", "classes", "members", "owners", "truth")
+    __slots__ = ("beneath", "classes", "members", "own", "owners", "told", "truth")
 
     def __init__(self, owners: _Owned, beneath: int) -> None:
         self.owners = owners
         self.beneath = beneath
         self.members: set[Place] = set()
+        #: What is true because of the owners, and how much of that the member book was told.
+        self.own = self.told = 0
         self.truth = 0
         self.classes: dict[Direction, PeerClass | None] = {}
 
@@ -38,6 +41,7 @@ class AddressBook:
     def __init__(self, family: Family, atoms: Atoms) -> None:
         self.family = family
         self.sides = {direction: ClassBook(atoms) for direction in Direction}
+        self.members = MemberBook()
         self._owned: dict[Place, _Owned] = {}
         self._kind_of: dict[Place, Kind] = {}
         self._kinds: dict[tuple[_Owned, int], Kind] = {}
@@ -107,16 +111,19 @@ class AddressBook:
         return {place for place in places if place in touched or kind_of(place) in kinds}
 
     def settle(
-        self, changed: Iterable[Owner], masks: Mapping[Direction, int]
+        self, changed: Iterable[Owner], masks: Mapping[Direction, int], asked: AskedBits
     ) -> dict[Direction, PeerClasses]:
-        """End a turn: who changed is worked out, and the classes of both directions returned."""
+        """End a turn: who changed is worked out, and the classes of both directions returned.
+
+        ``asked`` is what the member book keeps from now on.
+        """
         changed = set(changed)
         stale = self._line_stale or any(owner in changed for owner, _ in self._wide)
         if stale:
             self._relay()
         dirty = {kind for owner in changed for kind in self._of_owner.get(owner, ())}
         for kind in dirty:
-            self._file(kind, kind.beneath | union(owner.truth for owner in kind.owners))
+            self._judge(kind)
         touched, self._touched = self._touched, set()
         for place in touched:
             dirty.update(self._rekind(place))
@@ -133,8 +140,36 @@ class AddressBook:
                 at = self._kind_of.get(place)
                 side.put(place, at.classes[direction] if at is not None else None)
             found[direction] = side.settle()
+        self._tell(asked, dirty, touched, stale=stale)
         self._sweep(dirty)
         return found
+
+    def _tell(
+        self, asked: AskedBits, dirty: set[Kind], touched: Iterable[Place], *, stale: bool
+    ) -> None:
+        """Bring the member book up to date, which need not know of anything else."""
+        book = self.members
+        fresh_bits = book.ask(asked)
+        if book.idle:
+            return
+        if stale or fresh_bits:
+            book.lay(self._line)
+        concerned = (self._of_bit.get(bit, ()) for bit in bits_of(fresh_bits))
+        for kind in dirty.union(*concerned):
+            truth = kind.own & book.mask
+            if truth != kind.told:
+                kind.told = truth
+                for place in kind.members:
+                    book.put(place, truth)
+        for place in touched:
+            at = self._kind_of.get(place)
+            book.put(place, at.told if at is not None else 0)
+        book.settle()
+
+    def _judge(self, kind: Kind) -> None:
+        """Work out what is true of a kind."""
+        kind.own = union(owner.truth for owner in kind.owners)
+        self._file(kind, kind.beneath | kind.own)
 
     def _file(self, kind: Kind, truth: int) -> None:
         """Give a kind its truth, and remember it under each bit."""
@@ -169,7 +204,7 @@ class AddressBook:
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = Kind(*key)
-            self._file(kind, kind.beneath | union(owner.truth for owner in owned))
+            self._judge(kind)
             for owner in owned:
                 self._of_owner.setdefault(owner, set()).add(kind)
         if not kind.members:

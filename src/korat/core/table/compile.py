@@ -22,13 +22,15 @@ from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import AddressSet, Endpoint, Policy, Profile, Slice
 from korat.core.policy.inventory import owner_of
 from korat.core.policy.outcome import Direction
+from korat.core.policy.scope import ServiceName
 from korat.core.table.atom import Atoms
 from korat.core.table.book import AddressBook
 from korat.core.table.governor import Governors
+from korat.core.table.member import Membership, Questions
 from korat.core.table.owner import Owner, Owners
 from korat.core.table.paint import IntricateError
 from korat.core.table.planner import Planned, Planner
-from korat.core.table.predicate import InNets
+from korat.core.table.predicate import InNets, Predicate
 from korat.core.table.subject import Spot, Subjects
 from korat.core.table.value import (
     DirectionPolicy,
@@ -90,7 +92,10 @@ def _places(endpoints: Iterable[Endpoint], family: Family) -> dict[Place, list[s
 
 
 class NodeCompiler:
-    """One node's view of the cluster; ``settle`` after any number of changes says what follows."""
+    """One node's view of the cluster; ``settle`` after any number of changes says what follows.
+
+    ``members`` are those of whom the predicates are true that were asked for, as of that.
+    """
 
     def __init__(self, node: str) -> None:
         self._node = node
@@ -114,6 +119,8 @@ class NodeCompiler:
         self._stale: set[str] = set()
         self._plans: dict[str, dict[_Way, Planned]] = {}
         self._workloads: tuple[LocalEndpoint, ...] = ()
+        self._questions = Questions(atoms, self._owners)
+        self.members = Membership({family: {} for family in Family})
 
     @property
     def local(self) -> tuple[Endpoint, ...]:
@@ -178,20 +185,25 @@ class NodeCompiler:
             self._profiles[name] = profile
         self._stale |= {each.interface for each in self._local.values() if name in each.profiles}
 
+    def ask(self, wanted: frozenset[Predicate]) -> None:
+        """From the next ``settle`` on ``members`` is about these predicates and no others."""
+        self._questions.ask(wanted)
+
     def settle(self) -> NodePolicy:
         """What the node enforces from now on.
 
         Raises:
             IntricateError: a table has too many pieces; the next call tells again.
         """
-        self._hold()
+        self._questions.turn(self._hold())
         self._replan()
         self._learn()
         changed, self._owners.changed = self._owners.changed, set()
         found: dict[Family, dict[Direction, PeerClasses]] = {}
         for family, book in self._books.items():
             masks = {d: self._planners[family, d].peer_mask for d in Direction}
-            found[family] = book.settle(changed, masks)
+            found[family] = book.settle(changed, masks, self._questions.asked)
+        self._remember_members()
         self._atoms.settle()
         self._place()
         for way in _WAYS:
@@ -217,8 +229,16 @@ class NodeCompiler:
         for owner in {owner for _, owner in before}:
             self._owners.release(owner)
 
-    def _hold(self) -> None:
-        """Find out which endpoint has each interface that was touched."""
+    def _remember_members(self) -> None:
+        sets = {family: book.members.sets for family, book in self._books.items()}
+        if any(sets[family] is not self.members.families[family] for family in Family):
+            self.members = Membership(sets)
+
+    def _hold(self) -> set[str | ServiceName]:
+        """Find out which endpoint has each interface that was touched.
+
+        Returns the port names and services that have another meaning now.
+        """
         by_key = self._governors.stale
         self._stale |= {self._local[key].interface for key in by_key if key in self._local}
         by_key.clear()
@@ -242,6 +262,7 @@ class NodeCompiler:
             self._sorted = tuple(self._holders[name] for name in sorted(self._holders))
             self._workloads = workloads_of(self._sorted)
             self._watched = {family: _places(self._sorted, family) for family in Family}
+        return topics
 
     def _replan(self) -> None:
         """New plans for the interfaces that were touched; old ones go only after that."""

@@ -1,23 +1,27 @@
 """A host endpoint's policies as plain sequences: failsafe ports, tiers, and what the set ends with.
 
 Host endpoints are few and their traffic knows no constant end, so nodes try their rules one by one
-instead of making tables of them. What a set leaves open ends in a step that lets it go on.
+instead of making tables of them. What a set leaves open ends in a step that lets it go on. A plan
+has the sequences of all who govern a node's interfaces; who else is in the cluster is no matter of
+it, but of the sets that it asks for (``member``).
 Source: felix/rules/endpoints.go (endpointIptablesChain), static.go (failsafeInChain).
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import NamedTuple
 
 from korat.core.model.failsafe import Failsafe
+from korat.core.model.key import Key
 from korat.core.net.address import Family
 from korat.core.policy.cluster import Cluster
-from korat.core.policy.entity import Endpoint, Policy, Rules, Tier
-from korat.core.policy.host import Failsafes
+from korat.core.policy.entity import Endpoint, Policy, Tier
+from korat.core.policy.host import Failsafes, HostNode
 from korat.core.policy.outcome import Direction, PolicySet, RuleRef
 from korat.core.policy.rule import NormalRule, Ports, RuleAction, Side
-from korat.core.table.predicate import InNets, predicates_of
-from korat.core.table.sequence import Sequence, Stage, Step, profile_stages, tier_stage
+from korat.core.table.predicate import Predicate
+from korat.core.table.sequence import Asked, Sequence, Stage, Step, profile_stages, tier_stage
 
 
 class Place(NamedTuple):
@@ -26,6 +30,40 @@ class Place(NamedTuple):
     which: PolicySet
     direction: Direction
     family: Family
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HostPlan:
+    """All policy of a node's own interfaces; a pod that comes elsewhere does not change it.
+
+    ``node`` knows no more of the cluster than its host endpoints and their policies.
+    """
+
+    node: HostNode
+    sequences: Mapping[tuple[Key, Place], Sequence]
+
+    @classmethod
+    def of(cls, node: HostNode) -> "HostPlan":
+        """The sequences of every host endpoint that governs an interface."""
+        places = [Place(*each) for each in product(PolicySet, Direction, Family)]
+        places = [p for p in places if p[:2] != (PolicySet.PRE_DNAT, Direction.EGRESS)]
+        return cls(
+            node,
+            {
+                (host.key, place): host_sequence(node.cluster, node.failsafes, host, place)
+                for host, place in product(node.who.hosts, places)
+            },
+        )
+
+    def asked(self) -> frozenset[Predicate]:
+        """Every predicate that is asked of any end."""
+        found = (predicate for each in self.sequences.values() for predicate in _predicates(each))
+        return frozenset(found)
+
+
+def _predicates(sequence: Sequence) -> frozenset[Predicate]:
+    asked = Asked.by(sequence)
+    return asked.source | asked.destination
 
 
 def host_sequence(cluster: Cluster, failsafes: Failsafes, host: Endpoint, place: Place) -> Sequence:
@@ -103,28 +141,3 @@ def _allow(
         source=source or Side(),
         destination=destination or Side(),
     )
-
-
-def asks_owners(cluster: Cluster, hosts: Iterable[Endpoint]) -> bool:
-    """Whether any policy of some host endpoints asks who has an address, not only where it is."""
-    return any(
-        not isinstance(predicate, InNets)
-        for host in hosts
-        for rules in _all_rules(cluster, host)
-        for rule in rules
-        for normal in (rule.v4, rule.v6)
-        if normal is not None
-        for side in (normal.source, normal.destination)
-        for predicate in predicates_of(side)
-    )
-
-
-def _all_rules(cluster: Cluster, host: Endpoint) -> Iterator[Rules]:
-    for tier in cluster.host_tiers:
-        for policy in tier.policies:
-            if policy.selector.matches(host.labels):
-                yield from (policy.ingress, policy.egress)
-    for name in host.profiles:
-        profile = cluster.profiles.get(name)
-        if profile is not None:
-            yield from (profile.ingress, profile.egress)

@@ -9,13 +9,14 @@ Source: felix/rules/endpoints.go.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from korat.core.net.address import Family
+from korat.core.net.address import Addr, Family
 from korat.core.net.port import icmp_protocol
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint, Policy, Profile, Rules, Tier
@@ -203,18 +204,35 @@ def _normal(rules: Rules, family: Family) -> Iterator[tuple[int, NormalRule]]:
             yield index, normal
 
 
+class Asked(NamedTuple):
+    """Every predicate that a sequence asks of the source and of the destination."""
+
+    source: frozenset[Predicate]
+    destination: frozenset[Predicate]
+
+    @classmethod
+    def by(cls, sequence: Sequence) -> "Asked":
+        """What a sequence asks."""
+        rules = [step.rule for step in sequence.steps()]
+        return cls(
+            frozenset(p for rule in rules for p in predicates_of(rule.source)),
+            frozenset(p for rule in rules for p in predicates_of(rule.destination)),
+        )
+
+    def facts(self, packet: Packet, true: Callable[[Predicate, Addr, int, int], bool]) -> Facts:
+        """What the sequence needs to know of a packet; ``true`` is asked as ``holds`` is."""
+        src, dst, protocol = packet.src, packet.dst, packet.protocol
+        return Facts(
+            protocol,
+            *packet.numbers,
+            frozenset(p for p in self.source if true(p, src, protocol, packet.sport)),
+            frozenset(p for p in self.destination if true(p, dst, protocol, packet.dport)),
+        )
+
+
 def facts(cluster: Cluster, sequence: Sequence, packet: Packet) -> Facts:
     """What a sequence needs to know of a packet, found by scanning the cluster."""
-    rules = [step.rule for step in sequence.steps()]
-    sources = {p for rule in rules for p in predicates_of(rule.source)}
-    destinations = {p for rule in rules for p in predicates_of(rule.destination)}
-    src, dst, protocol = packet.src, packet.dst, packet.protocol
-    return Facts(
-        protocol,
-        *packet.numbers,
-        frozenset(p for p in sources if holds(cluster, p, src, protocol, packet.sport)),
-        frozenset(p for p in destinations if holds(cluster, p, dst, protocol, packet.dport)),
-    )
+    return Asked.by(sequence).facts(packet, partial(holds, cluster))
 
 
 def run(sequence: Sequence, known: Facts) -> Outcome:

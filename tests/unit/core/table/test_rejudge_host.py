@@ -2,9 +2,11 @@
 
 import pytest
 
+from host_world import membership
 from korat.core.net.address import Addr
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.host import HostInterface, HostNode, governors
+from korat.core.table.host import HostPlan
 from korat.core.table.rejudge import Connection, Places, Tuple
 from korat.core.table.rejudge_host import HostJudge
 from policy_world import NODE, allow, deny, host, policy, who
@@ -21,7 +23,9 @@ def judge(*resources, routes=ROUTES):
     cluster = Cluster.build(resources)
     assert cluster.problems == ()
     node = HostNode(cluster, governors(cluster, NODE, INTERFACES, ("cali",)))
-    return HostJudge(node, Places({}, (), frozenset({OWN})), lambda addr, _own: routes.get(addr))
+    plan = HostPlan.of(node)
+    places = Places({}, (), frozenset({OWN}))
+    return HostJudge(plan, membership(cluster, plan), places, lambda addr, _own: routes.get(addr))
 
 
 def tcp(src, dst, dport=80, *, asked=None):

@@ -32,7 +32,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from korat.core.pmap import Difference, differences
+from korat.core.pmap import Difference, differences, set_differences
 from korat.core.render.nft.key import Key
 from korat.core.render.nft.ruleset import (
     TABLE,
@@ -232,11 +232,8 @@ def _unreached(key: Key, lookup: Lookup) -> bool:
 def _changes(before: Lookup, after: Lookup) -> Iterable[Difference[Key, object]]:
     """The keys that come, go, or get another value."""
     if isinstance(before, NamedSet) and isinstance(after, NamedSet):
-        gone, come = before.elements - after.elements, after.elements - before.elements
-        return [
-            *(Difference[Key, object](key, True, None) for key in gone),
-            *(Difference[Key, object](key, None, True) for key in come),
-        ]
+        changed = set_differences(before.elements, after.elements)
+        return (Difference[Key, object](*each) for each in changed)
     if isinstance(before, NamedSet) or isinstance(after, NamedSet):
         raise TypeError("a set and a map are not compared")
     elements: Mapping[Key, object] = before.elements

@@ -20,23 +20,18 @@ cut are held up before policy of the other way could allow them (``cut``).
 Source: felix/rules/static.go, endpoints.go and dispatch.go.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from korat.core.net.address import Family
-from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
-from korat.core.policy.host import (
-    DEFAULT_FAILSAFES,
-    Failsafes,
-    Governors,
-    pre_dnat_at,
-    untracked_at,
-)
+from korat.core.policy.host import Governors, pre_dnat_at, untracked_at
 from korat.core.policy.outcome import Direction, PolicySet
 from korat.core.render.nft.cut import ask_cut
 from korat.core.render.nft.key import NFPROTO, Field, Key, Type, is_interface_name
 from korat.core.render.nft.outcome import OutcomeSettings
+from korat.core.render.nft.peer_set import MemberSets, member_lookups, spanned
 from korat.core.render.nft.ruleset import (
     Base,
     Chain,
@@ -63,7 +58,9 @@ from korat.core.render.nft.statement import (
     jump,
 )
 from korat.core.render.nft.track import DnatMatch, MarkMatch, MarkSet, NoTrack
-from korat.core.table.host import Place, host_sequence
+from korat.core.table.host import HostPlan, Place
+from korat.core.table.member import Membership
+from korat.core.table.predicate import Predicate
 
 _RAW, _MANGLE, _FILTER = -300, -150, 0
 _ESTABLISHED = rule(CtMatch((CtState.ESTABLISHED, CtState.RELATED)), ACCEPT)
@@ -80,8 +77,6 @@ class HostSettings:
     ``cuts`` says that replies of connections that were cut are held up.
     """
 
-    failsafes: Failsafes = DEFAULT_FAILSAFES
-    interface_prefixes: tuple[str, ...] = ("cali",)
     drop_invalid: bool = True
     cuts: bool = False
     mark: int = 0x10000
@@ -89,18 +84,49 @@ class HostSettings:
     exempt_out: tuple[Rule, ...] = ()
 
 
-def render_hosts(
-    cluster: Cluster, who: Governors, settings: HostSettings, outcomes: OutcomeSettings
+class HostInput(NamedTuple):
+    """What governs a node's own interfaces, and who is in the sets that it asks for."""
+
+    plan: HostPlan
+    members: Membership
+
+
+class HostRenderer:
+    """Renders one state after the other; what stays the same is not made again.
+
+    ``rules`` are the chains of the last one with the sets that never change, of all that it is the
+    part in which a pod that comes or goes changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.rules = Ruleset()
+        self._named: Collection[tuple[Predicate, Family]] = ()
+        self._made_of: tuple[object, ...] = ()
+        self._last: tuple[Ruleset, Membership, Ruleset] | None = None
+
+    def render(self, own: HostInput, settings: HostSettings, outcomes: OutcomeSettings) -> Ruleset:
+        """The base chains of the node's host endpoints, and all that they lead to."""
+        made_of = own.plan, settings, outcomes, spanned(own.members)
+        if self._made_of != made_of:
+            sets = MemberSets(made_of[-1])
+            self.rules = _rules(own.plan, sets, settings, outcomes)
+            self._named, self._made_of = sets.named, made_of
+        rules, members = self.rules, own.members
+        if self._last is None or self._last[0] is not rules or self._last[1] is not members:
+            lookups = {**rules.lookups, **member_lookups(self._named, members)}
+            self._last = rules, members, Ruleset(lookups, rules.chains, rules.counters)
+        return self._last[2]
+
+
+def _rules(
+    plan: HostPlan, sets: MemberSets, settings: HostSettings, outcomes: OutcomeSettings
 ) -> Ruleset:
-    """The base chains of the node's host endpoints; nothing when it has none."""
-    if not who:
-        return Ruleset()
-    plain = SequenceWriter(cluster, outcomes)
-    parts = [_Writer(cluster, who, settings, plain).ruleset()]
+    plain = SequenceWriter(sets, outcomes)
+    parts = [_Writer(plan, settings, plain).ruleset()]
     dropping = replace(outcomes, reject=False)
-    late = SequenceWriter(cluster, dropping, _DROPPED if outcomes.reject else "")
-    parts.append(_Writer(cluster, who, settings, late).postrouting())
-    parts += [Ruleset(each.lookups, each.chains, each.counters) for each in (plain, late)]
+    late = SequenceWriter(sets, dropping, _DROPPED if outcomes.reject else "")
+    parts.append(_Writer(plan, settings, late).postrouting())
+    parts += [Ruleset(sets.lookups, each.chains, each.counters) for each in (plain, late)]
     return Ruleset(
         {name: lookup for part in parts for name, lookup in part.lookups.items()},
         {name: chain for part in parts for name, chain in part.chains.items()},
@@ -119,15 +145,9 @@ class _Dispatch:
 class _Writer:
     """Writes the base chains and, once each, the chains that they lead to."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        who: Governors,
-        settings: HostSettings,
-        sequences: SequenceWriter,
-    ) -> None:
-        self._cluster = cluster
-        self._who = who
+    def __init__(self, plan: HostPlan, settings: HostSettings, sequences: SequenceWriter) -> None:
+        self._plan = plan
+        self._cluster, self._who = plan.node.cluster, plan.node.who
         self._settings = settings
         self._sequences = sequences
         self._lookups: dict[str, Lookup] = {}
@@ -215,7 +235,7 @@ class _Writer:
         return _Dispatch(self._who.named, self._who.others)
 
     def _workloads(self, way: Field) -> Iterable[Match]:
-        return (Match(way, (f"{p}*",)) for p in self._settings.interface_prefixes)
+        return (Match(way, (f"{p}*",)) for p in self._plan.node.prefixes)
 
     def _leading(
         self, name: str, which: PolicySet, direction: Direction, to: _Dispatch, *when: Statement
@@ -239,8 +259,7 @@ class _Writer:
             invalid = CtMatch((CtState.INVALID,))
             rules.append(rule(invalid, Counter(), DROP, comment="invalid connection"))
         for family in Family:
-            place = Place(which, direction, family)
-            sequence = host_sequence(self._cluster, self._settings.failsafes, host, place)
+            sequence = self._plan.sequences[host.key, Place(which, direction, family)]
             to = jump(self._sequences.sequence(sequence))
             rules.append(rule(Match(Field.NFPROTO, (NFPROTO[family],)), to))
         accepted: tuple[Statement, ...] = ()

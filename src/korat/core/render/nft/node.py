@@ -5,23 +5,28 @@ tables; ``render_slow`` makes the same table with the plain sequence in their pl
 for policy whose tables would be too large.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Prefix
+from korat.core.pmap import PMap
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
-from korat.core.policy.host import Failsafes, Governors, HostInterface, HostNode, governors
+from korat.core.policy.host import Failsafes, HostInterface, HostNode, governors
+from korat.core.policy.outcome import RuleRef
 from korat.core.render.nft.hook import HookSettings, HostAction, render_hooks
-from korat.core.render.nft.host import HostSettings, render_hosts
+from korat.core.render.nft.host import HostInput, HostRenderer, HostSettings
 from korat.core.render.nft.key import Span
 from korat.core.render.nft.nat import NatSettings, render_nat
 from korat.core.render.nft.outcome import DenyLog, OutcomeSettings
 from korat.core.render.nft.policy import PolicyRenderer
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.render.nft.sequence import render_sequences
+from korat.core.table.host import HostPlan
+from korat.core.table.member import Membership
 from korat.core.table.value import NodePolicy
 
 #: What korat's own CNI plugin names interfaces with: they are guarded whatever the setting says.
@@ -37,17 +42,14 @@ class Pool(NamedTuple):
     nat_outgoing: bool
 
 
-class HostInput(NamedTuple):
-    """What governs the node's own interfaces."""
-
-    cluster: Cluster
-    who: Governors
-
-
 class OwnPolicy(NamedTuple):
-    """Host policy of a node as its kernel has it; ``rules`` are equal where it is the same."""
+    """Host policy of a node as its kernel has it.
 
-    node: HostNode
+    ``rules`` are equal where the policy is the same, whoever is a member of its sets.
+    """
+
+    plan: HostPlan
+    members: Membership
     rules: Ruleset
 
 
@@ -79,7 +81,7 @@ def render_slow(node: NodeInput, cluster: Cluster, local: Iterable[Endpoint]) ->
         render_hooks(node.policy.endpoints, hook_settings(node.felix)),
         render_sequences(cluster, local, outcome_settings(node.felix)),
         render_nat(nat_settings(node)),
-        _render_own(node.own, node.felix),
+        _render_own(HostRenderer(), node),
     )
 
 
@@ -89,7 +91,8 @@ class NodeRenderer:
     def __init__(self) -> None:
         self._hooks: tuple[object, Ruleset] = None, Ruleset()
         self._nat: tuple[object, Ruleset] = None, Ruleset()
-        self._own: tuple[HostInput | None, FelixSettings | None, Ruleset] = None, None, Ruleset()
+        self._hosts = HostRenderer()
+        self._own: HostInput | None = None
         self._policy: tuple[object, PolicyRenderer | None] = None, None
 
     def render(self, node: NodeInput) -> Ruleset:
@@ -100,18 +103,12 @@ class NodeRenderer:
         nat = nat_settings(node)
         if self._nat[0] != nat:
             self._nat = nat, render_nat(nat)
-        if self._own[0] is not node.own or self._own[1] != node.felix:
-            self._own = node.own, node.felix, _render_own(node.own, node.felix)
-        return _union(self._hooks[1], self._rendered(node), self._nat[1], self._own[2])
+        self._own, own = node.own, _render_own(self._hosts, node)
+        return _union(self._hooks[1], self._rendered(node), self._nat[1], own)
 
     def own_policy(self) -> OwnPolicy | None:
         """The policy of the node's own interfaces that was rendered last; None without one."""
-        own, felix, rules = self._own
-        if own is None or felix is None:
-            return None
-        settings = host_settings(felix)
-        node = HostNode(own.cluster, own.who, settings.failsafes, settings.interface_prefixes)
-        return OwnPolicy(node, rules)
+        return None if self._own is None else OwnPolicy(*self._own, self._hosts.rules)
 
     def _rendered(self, node: NodeInput) -> Ruleset:
         settings = outcome_settings(node.felix)
@@ -122,30 +119,29 @@ class NodeRenderer:
         return renderer.render(node.policy)
 
 
-def _render_own(own: HostInput | None, felix: FelixSettings) -> Ruleset:
-    if own is None:
+def _render_own(renderer: HostRenderer, node: NodeInput) -> Ruleset:
+    if node.own is None:
         return Ruleset()
-    return render_hosts(own.cluster, own.who, host_settings(felix), outcome_settings(felix))
+    return renderer.render(node.own, host_settings(node.felix), outcome_settings(node.felix))
 
 
-def host_input(
+def host_plan(
     cluster: Cluster, node: str, interfaces: Iterable[HostInterface], felix: FelixSettings
-) -> HostInput | None:
-    """What governs a node's own interfaces; None where nothing does."""
-    who = governors(cluster, node, interfaces, hook_settings(felix).interface_prefixes)
-    return HostInput(cluster, who) if who else None
+) -> HostPlan | None:
+    """What governs a node's own interfaces; None where nothing does.
+
+    Of the cluster only host endpoints and their policies count.
+    """
+    prefixes = hook_settings(felix).interface_prefixes
+    who = governors(cluster, node, interfaces, prefixes)
+    safe = Failsafes(felix.failsafe_inbound_host_ports, felix.failsafe_outbound_host_ports)
+    return HostPlan.of(HostNode(cluster, who, safe, prefixes)) if who else None
 
 
 def host_settings(felix: FelixSettings) -> HostSettings:
     """Felix's settings of host endpoints."""
-    inbound, outbound = felix.failsafe_inbound_host_ports, felix.failsafe_outbound_host_ports
     hooks = hook_settings(felix)
-    return HostSettings(
-        failsafes=Failsafes(inbound, outbound),
-        interface_prefixes=hooks.interface_prefixes,
-        drop_invalid=hooks.drop_invalid,
-        cuts=hooks.cuts,
-    )
+    return HostSettings(drop_invalid=hooks.drop_invalid, cuts=hooks.cuts)
 
 
 def hook_settings(felix: FelixSettings) -> HookSettings:
@@ -190,10 +186,15 @@ def nat_settings(node: NodeInput) -> NatSettings:
 
 def _union(*parts: Ruleset) -> Ruleset:
     """Parts whose names do not meet, as one table."""
-    counting = [part.counters for part in parts if part.counters]
     return Ruleset(
         {name: lookup for part in parts for name, lookup in part.lookups.items()},
         {name: chain for part in parts for name, chain in part.chains.items()},
-        # There may be thousands; as one object they are compared by what changed alone.
-        counting[0] if len(counting) == 1 else {n: r for each in counting for n, r in each.items()},
+        reduce(_counting, (part.counters for part in parts)),
     )
+
+
+def _counting(some: Mapping[str, RuleRef], more: Mapping[str, RuleRef]) -> Mapping[str, RuleRef]:
+    """Both; there may be thousands, of which those that are shared are not compared."""
+    if not some or not more:
+        return some or more
+    return some.changed(more) if isinstance(some, PMap) else {**some, **more}

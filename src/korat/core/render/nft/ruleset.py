@@ -8,6 +8,7 @@ Source: nft(8); every name korat makes is a plain identifier.
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -104,7 +105,7 @@ class NamedSet:
     """
 
     types: tuple[Type, ...]
-    elements: frozenset[Key] = frozenset()
+    elements: AbstractSet[Key] = frozenset()
     interval: bool = False
     timeout_s: int = 0
     size: int = 0

@@ -11,7 +11,7 @@ number of rules; a node loads it only when its tables would be too large to make
 
 Stages follow each other in one chain; only what a Pass leads to begins a new one, because the
 kernel does not let chains nest deeper than 16. Addresses of a selector, a list of prefixes or a
-named port are a set, named by its content.
+named port are sets (``peer_set``).
 
 A staged policy is a chain that the stage jumps to: its first rule that matches counts and comes
 back to the stage.
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import assert_never
 
-from korat.core.net.address import Addr, Family
+from korat.core.net.address import Family
 from korat.core.net.interval import IntervalSet
 from korat.core.net.port import PROTOCOLS_WITH_PORTS, icmp_protocol
 from korat.core.policy.cluster import Cluster
@@ -43,7 +43,6 @@ from korat.core.render.nft.key import (
     Type,
     Value,
     is_interface_name,
-    key_text,
 )
 from korat.core.render.nft.outcome import (
     OutcomeSettings,
@@ -52,17 +51,16 @@ from korat.core.render.nft.outcome import (
     outcome_chain,
     outcome_name,
 )
+from korat.core.render.nft.peer_set import PeerSets, ScannedSets
 from korat.core.render.nft.policy import LOCAL, PEER, UNKNOWN
 from korat.core.render.nft.ruleset import (
     Chain,
     Lookup,
-    NamedSet,
     Rule,
     Ruleset,
     VerdictMap,
     digest,
     rule,
-    sort_key,
 )
 from korat.core.render.nft.statement import (
     RETURN,
@@ -75,18 +73,7 @@ from korat.core.render.nft.statement import (
     goto,
     jump,
 )
-from korat.core.table.predicate import (
-    AddressPredicate,
-    InNets,
-    InService,
-    addresses,
-    named_ports,
-    needs_of,
-    owned_ports,
-    serves_of,
-    service_addresses,
-    service_ports,
-)
+from korat.core.table.predicate import named_ports, needs_of, serves_of
 from korat.core.table.sequence import Sequence, Sequences, Stage, Step, Trial
 
 #: One way for a rule to match; the ways of a rule exclude each other, so that Log logs once.
@@ -97,8 +84,10 @@ def render_sequences(
     cluster: Cluster, local: Iterable[Endpoint], settings: OutcomeSettings
 ) -> Ruleset:
     """The chains ``egress`` and ``ingress`` for these endpoints, rule by rule."""
-    writer = SequenceWriter(cluster, settings)
+    sets = ScannedSets(cluster)
+    writer = SequenceWriter(sets, settings)
     sequences = Sequences(cluster)
+    lookups: dict[str, Lookup] = {}
     endpoints = tuple(local)
     for direction in Direction:
         entrance = []
@@ -111,21 +100,20 @@ def render_sequences(
                 for endpoint in endpoints
                 if endpoint.addresses_of(family) and is_interface_name(endpoint.interface)
             }
-            writer.lookups[name] = VerdictMap((Type.IFNAME,), ways)
+            lookups[name] = VerdictMap((Type.IFNAME,), ways)
             of_family = Match(Field.NFPROTO, (NFPROTO[family],))
             entrance.append(rule(of_family, MapLookup((LOCAL[direction],), name)))
         writer.chains[direction.value] = Chain((*entrance, UNKNOWN))
-    return Ruleset(writer.lookups, writer.chains, writer.counters)
+    return Ruleset({**lookups, **sets.lookups}, writer.chains, writer.counters)
 
 
 @dataclass(slots=True)
 class SequenceWriter:
-    """Collects the chains and sets of many sequences; ``suffix`` tells its outcomes from others."""
+    """Collects the chains of many sequences; ``suffix`` tells its outcomes from others."""
 
-    cluster: Cluster
+    sets: PeerSets
     settings: OutcomeSettings
     suffix: str = ""
-    lookups: dict[str, Lookup] = field(default_factory=dict)
     chains: dict[str, Chain] = field(default_factory=dict)
     counters: dict[str, RuleRef] = field(default_factory=dict)
     written: dict[int, tuple[Sequence, str]] = field(default_factory=dict)
@@ -213,13 +201,12 @@ class SequenceWriter:
             (normal.source, (PEER[family, Direction.INGRESS], Field.SPORT)),
             (normal.destination, (PEER[family, Direction.EGRESS], Field.DPORT)),
         )
-        needs = [need for side, (address, _) in sides for need in self._needs(side, address)]
+        needs = [ways for side, (address, _) in sides for ways in self._needs(side, address)]
         other: Way = ()
         if normal.icmp or normal.not_icmp:
             ported = any(side.ports or side.serving for side, _ in sides)
             if not ported and _allows(normal, protocol):
-                for way in _icmp_ways(normal, family):
-                    yield (*needs, *way)
+                yield from map(_joined, product(*needs, [*_icmp_ways(normal, family)]))
             if normal.icmp or normal.protocol == protocol:
                 return
             other = (Match(Field.L4PROTO, (protocol,), negated=True),)
@@ -228,47 +215,41 @@ class SequenceWriter:
             for side, fields in sides
             for choose in (self._listed, self._unlisted, self._served)
         ]
-        for parts in product(*choices):
-            ports = (statement for part in parts for statement in part)
-            yield (*_protocol(normal), *other, *needs, *ports)
+        for parts in product(*needs, *choices):
+            yield (*_protocol(normal), *other, *_joined(parts))
 
-    def _needs(self, side: Side, address: Field) -> Iterator[InSet]:
-        family = Family.V4 if address.type is Type.IPV4 else Family.V6
-        needs = needs_of(side)
-        for predicates, negated in ((needs.holds, False), (needs.fails, True)):
-            for predicate in predicates:
-                yield InSet((address,), self._addresses(predicate, family), negated=negated)
-
-    def _addresses(self, predicate: AddressPredicate, family: Family) -> str:
-        if isinstance(predicate, InNets):
-            found = IntervalSet.of_prefixes(predicate.nets)
-        elif isinstance(predicate, InService):
-            found = service_addresses(self.cluster, predicate.service, family)
-        else:
-            found = addresses(self.cluster, predicate.selector, family)
-        kind = Type.IPV4 if family is Family.V4 else Type.IPV6
-        return self._set((kind,), {(Span(*span),) for span in found.spans}, interval=True)
+    def _needs(self, side: Side, address: Field) -> Iterator[list[Way]]:
+        """For each thing that is needed of the address, the ways in which it is so."""
+        family, needs = _family(address), needs_of(side)
+        for predicate in needs.holds:
+            yield _in_one((address,), self.sets.of_addresses(predicate, family))
+        for predicate in needs.fails:
+            yield [_in_none((address,), self.sets.of_addresses(predicate, family))]
 
     def _listed(self, normal: NormalRule, side: Side, fields: tuple[Field, Field]) -> list[Way]:
         """The port is one of the list's, by number or else by name."""
         if side.ports is None:
             return [()]
+        if not normal.port_protocols:
+            return []
         numbers = _numbers(normal, side.ports, fields[1], negated=False)
-        named = self._named(side, side.ports, fields, negated=False)
-        ways: list[Way] = [(_ported(normal), numbers)] if numbers else []
-        if named is None or not normal.port_protocols:
-            return ways if normal.port_protocols else []
         others = _numbers(normal, side.ports, fields[1], negated=True)
-        return [*ways, (_ported(normal), *((others,) if others else ()), named)]
+        named = _in_one(_ported_fields(fields), self._named(side, side.ports, fields))
+        return [
+            *([(_ported(normal), numbers)] if numbers else ()),
+            *((_ported(normal), *((others,) if others else ()), *way) for way in named),
+        ]
 
     def _unlisted(self, normal: NormalRule, side: Side, fields: tuple[Field, Field]) -> list[Way]:
         """The protocol has no such ports, or else the port is none of the list's."""
         if side.not_ports is None or not normal.port_protocols:
             return [()]
         numbers = _numbers(normal, side.not_ports, fields[1], negated=True)
-        named = self._named(side, side.not_ports, fields, negated=True)
-        others = (statement for statement in (numbers, named) if statement is not None)
-        return [(_ported(normal, negated=True),), (_ported(normal), *others)]
+        named = _in_none(_ported_fields(fields), self._named(side, side.not_ports, fields))
+        return [
+            (_ported(normal, negated=True),),
+            (_ported(normal), *((numbers,) if numbers else ()), *named),
+        ]
 
     def _served(self, normal: NormalRule, side: Side, fields: tuple[Field, Field]) -> list[Way]:
         """Address, protocol and port are one of the service's."""
@@ -281,41 +262,37 @@ class SequenceWriter:
         if not protocols:
             return []
         ported = Match(Field.L4PROTO, tuple(sorted(protocols)))
-        return [(ported, self._owned(service_ports(self.cluster, serves.service), fields))]
+        names = self.sets.of_ports([serves], _family(fields[0]))
+        return [(ported, *way) for way in _in_one(_ported_fields(fields), names)]
 
-    def _named(
-        self, side: Side, ports: Ports, fields: tuple[Field, Field], *, negated: bool
-    ) -> InSet | None:
-        if not ports.names:
-            return None
-        named = (owned_ports(self.cluster, each) for each in named_ports(side, ports))
-        owned = frozenset[tuple[Addr, int, int]]().union(*named)
-        return self._owned(owned, fields, negated=negated)
+    def _named(self, side: Side, ports: Ports, fields: tuple[Field, Field]) -> tuple[str, ...]:
+        named = named_ports(side, ports)
+        return self.sets.of_ports(named, _family(fields[0])) if named else ()
 
-    def _owned(
-        self,
-        owned: Iterable[tuple[Addr, int, int]],
-        fields: tuple[Field, Field],
-        *,
-        negated: bool = False,
-    ) -> InSet:
-        """Address, protocol and port are one of these."""
-        address, port = fields
-        family = Family.V4 if address.type is Type.IPV4 else Family.V6
-        elements: set[Key] = {
-            (addr.value, protocol, number)
-            for addr, protocol, number in owned
-            if addr.family is family
-        }
-        name = self._set((address.type, Type.PROTO, Type.PORT), elements, interval=False)
-        return InSet((address, Field.L4PROTO, port), name, negated=negated)
 
-    def _set(self, types: tuple[Type, ...], keys: Iterable[Key], *, interval: bool) -> str:
-        made = NamedSet(types, frozenset(keys), interval)
-        words = (key_text(types, key) for key in sorted(made.elements, key=sort_key))
-        name = f"set-{digest(*(kind.value for kind in types), *words)}"
-        self.lookups[name] = made
-        return name
+def _family(address: Field) -> Family:
+    return Family.V4 if address.type is Type.IPV4 else Family.V6
+
+
+def _ported_fields(fields: tuple[Field, Field]) -> tuple[Field, ...]:
+    address, port = fields
+    return address, Field.L4PROTO, port
+
+
+def _in_one(fields: tuple[Field, ...], names: tuple[str, ...]) -> list[Way]:
+    """The ways of being in at least one of some sets; they exclude each other."""
+    return [
+        (*_in_none(fields, names[:number]), InSet(fields, name))
+        for number, name in enumerate(names)
+    ]
+
+
+def _in_none(fields: tuple[Field, ...], names: tuple[str, ...]) -> Way:
+    return tuple(InSet(fields, name, negated=True) for name in names)
+
+
+def _joined(parts: Iterable[Way]) -> Way:
+    return tuple(statement for part in parts for statement in part)
 
 
 def _protocol(normal: NormalRule) -> Iterator[Match]:

@@ -2,11 +2,12 @@
 
 import pytest
 
+from host_world import host_input
 from korat.core.model.felix import FelixSettings
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.host import HostInterface
 from korat.core.render.nft.check import RefusedError, check
-from korat.core.render.nft.node import NodeInput, host_input, render
+from korat.core.render.nft.node import NodeInput, render
 from korat.core.render.nft.ruleset import Base, Chain, Hook, Ruleset, rule
 from korat.core.render.nft.track import NoTrack
 from korat.core.table.compile import compile_node
