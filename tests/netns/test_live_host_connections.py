@@ -9,7 +9,7 @@ from korat.core.net.address import Addr
 from korat.drivers.kernel import namespace
 from korat.drivers.kernel.route_lookup import interface_toward
 from live_world import HERE, ONE, OUT, TWO, Talk, World, settings
-from policy_world import allow, host, policy, who
+from policy_world import allow, host, pod, policy, who
 
 pytestmark = pytest.mark.netns
 
@@ -145,6 +145,29 @@ def test_switched_off_connections_of_hosts_live_on(world, family, kind):
         assert talk.works()
         assert world.enforce(ETH0, normal()).cut == 1
         assert not heard(talk.ask)
+
+
+@both_families
+@both_kinds
+def test_who_is_no_longer_among_those_that_policy_allows_is_cut_alone(world, family, kind):
+    """Others' connections are not even looked at; nor is anybody's for who is asked nowhere."""
+
+    def far(app):
+        return pod("far", *OUT.values(), node="there", app=app)
+
+    from_far = [allow(protocol="ICMPv6"), allow(who(selector="app == 'far'"))]
+    rules = policy("hosts", namespace="", selector="role == 'host'", ingress=from_far)
+    world.enforce(ETH0, rules, far("far"))
+    with (
+        Talk(world, kind, family, "out", "node") as lost,
+        Talk(world, kind, family, "node", "two", port=8081) as kept,
+    ):
+        stranger = pod("stranger", "10.9.9.9", node="there", app="z")
+        assert world.enforce(ETH0, rules, far("far"), stranger).judged == 0
+        looked = world.enforce(ETH0, rules, far("near"), stranger)
+        assert (looked.judged, looked.cut) == (1, 1)
+        assert not heard(lost.ask)
+        assert kept.works()
 
 
 @both_families

@@ -10,6 +10,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from host_world import INTERFACES, SAFE, membership
+from korat.core.model.policy import ServiceMatch
 from korat.core.net.port import ICMP_PROTOCOLS
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.host import HostNode, governors
@@ -17,7 +18,16 @@ from korat.core.policy.outcome import Action
 from korat.core.table.host import HostPlan
 from korat.core.table.rejudge import Connection, Places, Tuple
 from korat.core.table.rejudge_host import HostJudge, regrouped
-from strategies_policy import NODE, clusters, flows
+from policy_world import allow, deny, host, policy, who
+from strategies_policy import (
+    HOST_SWITCHES,
+    NODE,
+    PORT_NAMES,
+    SELECTORS,
+    clusters,
+    dealers,
+    flows,
+)
 
 OUT = ("eth0", "eth1")
 
@@ -71,27 +81,47 @@ def test_the_judge_is_the_evaluator(resources, sent, asked, data):
 
 #: What has addresses, and says nothing of policy.
 OWNERS = ("WorkloadEndpoint", "NetworkSet", "GlobalNetworkSet", "EndpointSlice")
+ETH0 = host("eth0", role="host")
 
 
-@given(clusters(), clusters(), flows(6), flows(6), st.data())
+def asking(dealer):
+    """A policy of eth0 that denies by who has an address, and allows all others."""
+
+    def end():
+        return dealer.one(
+            (
+                who(selector=dealer.one(SELECTORS)),
+                who(not_selector=dealer.one(SELECTORS)),
+                who(services=ServiceMatch(name="api", namespace="red")),
+                who(selector=dealer.one(SELECTORS), ports=[dealer.one(PORT_NAMES)]),
+                who(),
+            )
+        )
+
+    rules = [*(deny(end(), end()) for _ in range(2)), allow()]
+    switches = dealer.one(({"apply_on_forward": True}, *HOST_SWITCHES))
+    spec = {"selector": "role == 'host'", "ingress": rules, "egress": rules, **switches}
+    return policy("asking", namespace="", **spec)
+
+
+@given(dealers, clusters(), clusters(), flows(20), flows(20))
 def test_by_others_in_its_sets_a_policy_says_something_else_of_those_alone(
-    resources, others, sent, asked, data
+    dealer, resources, others, sent, asked
 ):
     """Of two clusters with the same policy a connection is judged alike unless an end is named."""
-    policies = [each for each in resources if each.kind not in OWNERS]
-    owners = [each for each in resources if each.kind in OWNERS and data.draw(st.booleans())]
-    owners += [each for each in others if each.kind in OWNERS and data.draw(st.booleans())]
-    before = Cluster.build(resources)
-    after = Cluster.build([*policies, *{each.key: each for each in owners}.values()])
-    who = governors(before, NODE, INTERFACES, ("cali",))
-    plan = HostPlan.of(HostNode(before, who, SAFE))
+    ruled = [ETH0, asking(dealer), *(each for each in resources if each.kind == "Profile")]
+    before, after = (
+        Cluster.build([*ruled, *(each for each in world if each.kind in OWNERS)])
+        for world in (resources, [each for each in others if dealer.chance(50)])
+    )
+    plan = HostPlan.of(HostNode(before, governors(before, NODE, INTERFACES, ("cali",)), SAFE))
     old, new = membership(before, plan), membership(after, plan)
     named = regrouped(plan, old, new)
-    own = frozenset(data.draw(st.lists(st.sampled_from([p.dst for p in sent]), max_size=2)))
+    own = frozenset({sent[0].dst, sent[1].src})
     one, two = (HostJudge(plan, m, Places({}, (), own), lambda *_: "eth0") for m in (old, new))
     for packet, other in zip(sent, asked, strict=True):
         connection = tracked(packet, other if other.family is packet.family else packet)
         ends = {connection.original.src, connection.reply.src}
         differs = one.denies(connection) is not two.denies(connection)
-        event("differs" if differs else "alike")
+        event(f"{'all' if named is None else 'some'} named, {differs=}")
         assert not differs or named is None or ends & named

@@ -8,8 +8,8 @@ from korat.core.policy.cluster import Cluster
 from korat.core.policy.host import HostInterface, HostNode, governors
 from korat.core.table.host import HostPlan
 from korat.core.table.rejudge import Connection, Places, Tuple
-from korat.core.table.rejudge_host import HostJudge
-from policy_world import NODE, allow, deny, host, policy, who
+from korat.core.table.rejudge_host import HostJudge, regrouped
+from policy_world import NODE, address_set, allow, deny, host, pod, policy, who
 
 OWN, NEAR, FAR = (Addr.parse(a) for a in ("172.16.0.1", "172.16.0.2", "172.17.0.2"))
 INTERFACES = (
@@ -90,3 +90,38 @@ def test_pre_dnat_policy_judges_the_destination_that_was_asked_for():
 def test_where_no_route_leads_every_interface_would_have_to_deny():
     assert not judge(CLOSED, routes={}).denies(tcp(NEAR, OWN)), "eth1 is nobody's"
     assert judge(CLOSED, host("*", name="others"), routes={}).denies(tcp(NEAR, OWN))
+
+
+def renamed(rule, *who_moves, **switches):
+    """Of whom a policy with this rule may say something else when these owners come."""
+    cluster, after = (
+        Cluster.build([CLOSED, forward(rule, **switches), *owners]) for owners in ((), who_moves)
+    )
+    node = HostNode(cluster, governors(cluster, NODE, INTERFACES, ("cali",)))
+    plan = HostPlan.of(node)
+    return regrouped(plan, membership(cluster, plan), membership(after, plan))
+
+
+AT_FAR = address_set("s", f"{FAR}/32", "fd00::7/128", app="x")
+TO_X = deny(destination=who(selector="app == 'x'"))
+
+
+def test_only_who_came_into_a_set_or_left_it_is_looked_at():
+    assert renamed(TO_X, AT_FAR) == {FAR, Addr.parse("fd00::7")}
+    assert renamed(TO_X, address_set("s", f"{FAR}/32", app="y")) == frozenset()
+    served = deny(protocol="TCP", destination=who(ports=["web"]))
+    assert renamed(served, pod("1", f"{FAR}/32", ports=[("web", "TCP", 80)])) == {FAR}
+
+
+@pytest.mark.parametrize("switches", [{"pre_dnat": True}, {"do_not_track": True}])
+def test_where_policy_sees_the_destination_that_was_asked_for_everybody_is_looked_at(switches):
+    """Conntrack finds connections by their sources alone, and that one may be neither."""
+    assert renamed(TO_X, AT_FAR, **switches) is None
+    assert renamed(deny(who(selector="app == 'x'")), AT_FAR, **switches) == {
+        FAR,
+        Addr.parse("fd00::7"),
+    }
+
+
+def test_whole_networks_are_no_addresses_to_look_for():
+    assert renamed(TO_X, address_set("s", "172.17.0.0/16", app="x")) is None
