@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from msgspec.structs import replace
 
 from korat.agent.intent import NodeState, intent
@@ -19,7 +20,7 @@ from korat.core.render.nft.check import check
 from korat.core.render.nft.diff import stages
 from korat.core.render.nft.ruleset import Hook
 from korat.core.render.nft.simulate import Fate, Packet, Simulator
-from policy_world import NODE, address_set, allow, host, pod, policy, who
+from policy_world import NODE, address_set, allow, deny, host, pod, policy, profile, tier, who
 
 
 def made(*resources, **environ):
@@ -173,3 +174,39 @@ def test_a_set_of_networks_is_beside_the_single_addresses_and_only_where_there_a
     assert after.own.rules != before.own.rules
     state.set(nets.key, None)
     assert state.intent().ruleset.text == before.ruleset.text
+
+
+LENT = profile("lent", ingress=[allow(who(selector="app == 'y'"))], role="node")
+PASSING = policy("passing", namespace="", tier="first", ingress=[allow(protocol="TCP")])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        tier("first", default="Pass"),
+        tier("second", order=1.0),
+        profile("lent", ingress=[deny()], role="node"),
+        profile("lent", ingress=[allow(who(selector="app == 'y'"))], role="other"),
+        policy("passing", namespace="", tier="first", selector="role == 'other'"),
+        policy("second", namespace="", tier="second", egress=[deny()]),
+        host("*", profiles=["lent"], node="there"),
+        host("eth0", profiles=["lent"]),
+        felix(failsafeInboundHostPorts=[]),
+        felix(interfacePrefix="azv"),
+    ],
+    ids=lambda each: str(each.key),
+)
+def test_what_governs_the_node_is_worked_out_again_when_it_changes(changed):
+    second = policy("second", namespace="", tier="second", egress=[allow()])
+    every = {e.key: e for e in (host("*", profiles=["lent"]), LENT, PASSING, second, ASKING)}
+    every |= {each.key: each for each in (tier("first"), tier("second"))}
+    state = NodeState(NODE, {})
+    for key, each in every.items():
+        state.set(key, each)
+    before = state.intent().ruleset.text
+    state.set(changed.key, changed)
+    after = state.intent().ruleset.text
+    assert after == intent(every | {changed.key: changed}, NODE, {}).ruleset.text
+    assert after != before
+    state.set(changed.key, every.get(changed.key))
+    assert state.intent().ruleset.text == before

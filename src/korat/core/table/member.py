@@ -120,14 +120,15 @@ class MemberBook:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is asked for, nor was."""
-        return not self._asked and not self.sets
+        """Whether no address is in question, and none was."""
+        return not self.mask and not self._truths
 
     def ask(self, asked: AskedBits) -> int:
         """Keep the members of these from now on; returns the bits that came or went."""
         if asked is self._asked:
             return 0
         self._asked = asked
+        self.sets = {predicate: self.sets.get(predicate, _NOBODY) for predicate in asked}
         # Bits that go are known until the turn ends, so that who had them leaves their sets.
         self._by_bit |= {bit: (p, port) for p, bits in asked.items() for bit, port in bits.items()}
         before, self.mask = self.mask, union(bit for bits in asked.values() for bit in bits)
@@ -157,13 +158,15 @@ class MemberBook:
         changes, self._changes = self._changes, {}
         laid, self._spans = self._spans, {}
         fresh: dict[Predicate, Members] = {}
-        for predicate in self._asked:
-            before = self.sets.get(predicate, _NOBODY)
+        for predicate in changes.keys() | laid.keys():
+            before = self.sets.get(predicate)
+            if before is None:
+                continue  # Nobody asks for it any more.
             spans = laid.get(predicate, before.spans)
             if predicate in changes or spans != before.spans:
-                before = Members(before.keys.changed(changes.get(predicate, {})), spans)
-            fresh[predicate] = before
-        if fresh.keys() != self.sets.keys() or any(fresh[p] is not self.sets[p] for p in fresh):
-            self.sets = fresh
+                keys = before.keys.changed(changes.get(predicate, {}))
+                fresh[predicate] = Members(keys, spans)
+        if fresh:
+            self.sets = {**self.sets, **fresh}
         if len(self._by_bit) > self.mask.bit_count():
             self._by_bit = {bit: found for bit, found in self._by_bit.items() if bit & self.mask}
