@@ -60,7 +60,10 @@ class Kernel:
 
 
 def ways(resources, flow):
-    """The packet from, to and between the workloads of all these, at their own addresses."""
+    """The packet to and from the node, and from, to and between the workloads of all these.
+
+    With the hook that it meets; workloads have their own addresses.
+    """
     own = {
         (resource.spec.interface_name, text.partition("/")[0])
         for resource in resources
@@ -68,20 +71,24 @@ def ways(resources, flow):
         for text in resource.spec.ip_networks
     }
     a, b = flow.numbers
+    ends = flow.src, flow.dst, flow.protocol, a, b
+    yield Packet("eth0", "", *ends), Hook.INPUT
+    yield Packet("", "eth0", *ends), Hook.OUTPUT
+    yield Packet("eth0", "eth1", *ends), Hook.FORWARD
     for one, mine in sorted(own):
         addr = type(flow.src).parse(mine)
         if addr.family is not flow.family:
             continue
-        yield Packet(one, "eth0", addr, flow.dst, flow.protocol, a, b)
-        yield Packet("eth0", one, flow.src, addr, flow.protocol, a, b)
+        yield Packet(one, "eth0", addr, flow.dst, flow.protocol, a, b), Hook.FORWARD
+        yield Packet("eth0", one, flow.src, addr, flow.protocol, a, b), Hook.FORWARD
         for other, theirs in sorted(own):
             there = type(flow.src).parse(theirs)
             if there.family is flow.family:
-                yield Packet(one, other, addr, there, flow.protocol, a, b)
+                yield Packet(one, other, addr, there, flow.protocol, a, b), Hook.FORWARD
 
 
-def fate(simulator, packet):
-    return simulator.run(packet, Hook.FORWARD).fate
+def fate(simulator, sent):
+    return simulator.run(*sent).fate
 
 
 def check_stages(here, there, flows):
