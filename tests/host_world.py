@@ -14,7 +14,7 @@ from korat.core.policy.evaluate import judge
 from korat.core.policy.host import Failsafes, HostInterface, HostNode, governors
 from korat.core.policy.outcome import Action, Direction
 from korat.core.render.nft.host import HostInput
-from korat.core.render.nft.node import NodeInput, host_plan, render, render_slow
+from korat.core.render.nft.node import NodeInput, host_sequences, render, render_slow
 from korat.core.render.nft.outcome import counter_name, log_prefix
 from korat.core.render.nft.simulate import Fate, Packet, Simulator
 from korat.core.render.nft.statement import CtState
@@ -76,16 +76,16 @@ def scanned(cluster, predicate, family):
     return Members(PSet(keys), IntervalSet.of_prefixes(wide))
 
 
-def membership(cluster, plan):
-    """The members of all sets that a plan asks for."""
-    asked = [each for each in plan.asked() if not isinstance(each, InNets)]
+def membership(cluster, sequences):
+    """The members of all sets that sequences ask."""
+    asked = [each for each in sequences.asked() if not isinstance(each, InNets)]
     return Membership({f: {each: scanned(cluster, each, f) for each in asked} for f in Family})
 
 
 def host_input(cluster, node, interfaces, felix):
     """What governs a node's own interfaces; None where nothing does."""
-    plan = host_plan(cluster, node, interfaces, felix)
-    return None if plan is None else HostInput(plan, membership(cluster, plan))
+    sequences = host_sequences(cluster, node, interfaces, felix)
+    return None if sequences is None else HostInput(sequences, membership(cluster, sequences))
 
 
 @dataclass

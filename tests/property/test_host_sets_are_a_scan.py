@@ -83,9 +83,9 @@ def test_the_sets_are_a_scan_change_by_change(dealer, begun, others):
             state.set(key, each)
             there = {k: v for k, v in (there | {key: each}).items() if v is not None}
         before, found = found, state.intent()
-        scanned = membership(Cluster.build([*fixed.values(), *there.values()]), found.own.plan)
+        scanned = membership(Cluster.build([*fixed.values(), *there.values()]), found.own.sequences)
         assert found.own.members == scanned
-        assert found.own.plan is before.own.plan
+        assert found.own.sequences is before.own.sequences
         for transaction in stages(before.ruleset, found.ruleset):
             kernel.apply(transaction)
         fresh = Table()

@@ -71,7 +71,7 @@ class Node(RuleBasedStateMachine):
         if found is not None:
             assert found.rules == fresh.rules
             cluster = Cluster.build(self.there.values())
-            assert found.members == membership(cluster, found.plan)
+            assert found.members == membership(cluster, found.sequences)
 
     @initialize(resources=clusters())
     def begins(self, resources):

@@ -15,7 +15,7 @@ from korat.core.net.port import ICMP_PROTOCOLS
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.host import HostNode, governors
 from korat.core.policy.outcome import Action
-from korat.core.table.host import HostPlan
+from korat.core.table.host import HostSequences
 from korat.core.table.rejudge import Connection, Places, Tuple
 from korat.core.table.rejudge_host import HostJudge, regrouped
 from policy_world import allow, deny, host, policy, who
@@ -65,9 +65,9 @@ def test_the_judge_is_the_evaluator(resources, sent, asked, data):
         addr: data.draw(st.sampled_from((*OUT, "cali1"))) for addr in addresses if addr not in own
     }
     pods = {addr: (name,) for addr, name in interfaces.items() if name == "cali1"}
-    plan, places = HostPlan.of(node), Places(pods, (), own)
-    members = membership(cluster, plan)
-    judge = HostJudge(plan, members, places, lambda addr, _own: interfaces[addr])
+    sequences, places = HostSequences.of(node), Places(pods, (), own)
+    members = membership(cluster, sequences)
+    judge = HostJudge(sequences, members, places, lambda addr, _own: interfaces[addr])
     for packet, other in zip(sent, asked, strict=True):
         fitting = other if other.family is packet.family else packet
         first = replace(packet, dst=fitting.dst)
@@ -114,11 +114,13 @@ def test_by_others_in_its_sets_a_policy_says_something_else_of_those_alone(
         Cluster.build([*ruled, *(each for each in world if each.kind in OWNERS)])
         for world in (resources, [each for each in others if dealer.chance(50)])
     )
-    plan = HostPlan.of(HostNode(before, governors(before, NODE, INTERFACES, ("cali",)), SAFE))
-    old, new = membership(before, plan), membership(after, plan)
-    named = regrouped(plan, old, new)
+    sequences = HostSequences.of(
+        HostNode(before, governors(before, NODE, INTERFACES, ("cali",)), SAFE)
+    )
+    old, new = membership(before, sequences), membership(after, sequences)
+    named = regrouped(sequences, old, new)
     own = frozenset({sent[0].dst, sent[1].src})
-    one, two = (HostJudge(plan, m, Places({}, (), own), lambda *_: "eth0") for m in (old, new))
+    one, two = (HostJudge(sequences, m, Places({}, (), own), lambda *_: "eth0") for m in (old, new))
     for packet, other in zip(sent, asked, strict=True):
         connection = tracked(packet, other if other.family is packet.family else packet)
         ends = {connection.original.src, connection.reply.src}

@@ -260,7 +260,7 @@ class Connections(Generic[E]):
 
     def _doomed(self, wanted: _Wanted, places: Places, entries: Iterable[E]) -> tuple[int, list[E]]:
         own = wanted.own if self._by_host else None
-        host = HostJudge(own.plan, own.members, places, self._tracking.route) if own else None
+        host = HostJudge(own.sequences, own.members, places, self._tracking.route) if own else None
 
         def denies(connection: Connection) -> bool:
             self._give_way()
@@ -287,7 +287,7 @@ def _own_concerned(before: _Wanted | None, now: _Wanted) -> frozenset[Addr] | No
     known = before.own if before is not None else None
     if known is None or (known.rules is not now.own.rules and known.rules != now.own.rules):
         return None
-    return regrouped(now.own.plan, known.members, now.own.members)
+    return regrouped(now.own.sequences, known.members, now.own.members)
 
 
 def _either(some: frozenset[Addr] | None, more: frozenset[Addr] | None) -> frozenset[Addr] | None:

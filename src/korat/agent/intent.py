@@ -27,12 +27,12 @@ from korat.core.render.nft.node import (
     OwnPolicy,
     Pool,
     hook_settings,
-    host_plan,
+    host_sequences,
     render_slow,
 )
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.table.compile import NodeCompiler, workloads_of
-from korat.core.table.host import HostPlan
+from korat.core.table.host import HostSequences
 from korat.core.table.paint import IntricateError
 from korat.core.table.value import NodePolicy
 
@@ -91,7 +91,7 @@ class NodeState:
         self._routes: Mapping[Addr, str] = {}
         self._keys: frozenset[Key] = frozenset()
         self._interfaces: tuple[HostInterface, ...] = ()
-        self._own: HostPlan | None = None
+        self._own: HostSequences | None = None
         self._own_stale = True
 
     @property
@@ -167,7 +167,7 @@ class NodeState:
         if not self._own_stale:
             return
         cluster = self._inventory.of_hosts(self._node_name)
-        self._own = host_plan(cluster, self._node_name, self._interfaces, felix)
+        self._own = host_sequences(cluster, self._node_name, self._interfaces, felix)
         self._compiler.ask(frozenset() if self._own is None else self._own.asked())
         self._own_stale = False
 

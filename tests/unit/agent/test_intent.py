@@ -159,7 +159,7 @@ def test_what_host_policy_does_not_ask_for_is_no_work_of_it():
         state.set(each.key, each)
     after = state.intent()
     assert after.own == before.own
-    assert after.own.plan is before.own.plan
+    assert after.own.sequences is before.own.sequences
     assert after.own.members is before.own.members
 
 

@@ -1,9 +1,8 @@
 """A host endpoint's policies as plain sequences: failsafe ports, tiers, and what the set ends with.
 
 Host endpoints are few and their traffic knows no constant end, so nodes try their rules one by one
-instead of making tables of them. What a set leaves open ends in a step that lets it go on. A plan
-has the sequences of all who govern a node's interfaces; who else is in the cluster is no matter of
-it, but of the sets that it asks for (``member``).
+instead of making tables of them. What a set leaves open ends in a step that lets it go on. Who else
+is in the cluster is no matter of sequences, but of the sets that they ask (``member``).
 Source: felix/rules/endpoints.go (endpointIptablesChain), static.go (failsafeInChain).
 """
 
@@ -33,17 +32,17 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HostPlan:
-    """All policy of a node's own interfaces; a pod that comes elsewhere does not change it.
+class HostSequences:
+    """All policy of a node's own interfaces: the sequences of every host endpoint's sets.
 
     ``node`` knows no more of the cluster than its host endpoints and their policies.
     """
 
     node: HostNode
-    sequences: Mapping[tuple[Key, Place], Sequence]
+    by_place: Mapping[tuple[Key, Place], Sequence]
 
     @classmethod
-    def of(cls, node: HostNode) -> "HostPlan":
+    def of(cls, node: HostNode) -> "HostSequences":
         """The sequences of every host endpoint that governs an interface."""
         places = [Place(*each) for each in product(PolicySet, Direction, Family)]
         places = [p for p in places if p[:2] != (PolicySet.PRE_DNAT, Direction.EGRESS)]
@@ -57,7 +56,7 @@ class HostPlan:
 
     def asked(self) -> frozenset[Predicate]:
         """Every predicate that is asked of any end."""
-        found = (predicate for each in self.sequences.values() for predicate in _predicates(each))
+        found = (predicate for each in self.by_place.values() for predicate in _predicates(each))
         return frozenset(found)
 
 

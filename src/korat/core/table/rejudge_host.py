@@ -25,7 +25,7 @@ from korat.core.policy.evaluate import Judgement
 from korat.core.policy.host import HostNode, HostVerdict
 from korat.core.policy.match import Packet
 from korat.core.policy.outcome import Action, Direction, PolicySet
-from korat.core.table.host import HostPlan, Place
+from korat.core.table.host import HostSequences, Place
 from korat.core.table.member import Membership
 from korat.core.table.rejudge import Connection, Places, numbers
 from korat.core.table.sequence import Asked, Sequence, run
@@ -39,7 +39,7 @@ _LOOPBACK = "lo"
 _UNTRANSLATED = (PolicySet.UNTRACKED, PolicySet.PRE_DNAT)
 
 
-def regrouped(plan: HostPlan, old: Membership, new: Membership) -> frozenset[Addr] | None:
+def regrouped(sequences: HostSequences, old: Membership, new: Membership) -> frozenset[Addr] | None:
     """The addresses of which the same policy may say something else now; None where that is any.
 
     Each connection that it may deny now has one of them as original or reply source.
@@ -50,7 +50,7 @@ def regrouped(plan: HostPlan, old: Membership, new: Membership) -> frozenset[Add
     found: set[Addr] = set()
     as_sent = {
         predicate
-        for (_, place), sequence in plan.sequences.items()
+        for (_, place), sequence in sequences.by_place.items()
         if place.which in _UNTRANSLATED
         for predicate in Asked.by(sequence).destination
     }
@@ -70,7 +70,7 @@ def regrouped(plan: HostPlan, old: Membership, new: Membership) -> frozenset[Add
 class _SequencedNode(HostNode):
     """A node whose policies are asked one step after the other; ``known`` is what steps ask."""
 
-    sequences: Mapping[tuple[Key, Place], Sequence]
+    by_place: Mapping[tuple[Key, Place], Sequence]
     members: Membership
     known: dict[tuple[Key, Place], Asked] = field(default_factory=dict)
 
@@ -79,7 +79,7 @@ class _SequencedNode(HostNode):
         self, host: Endpoint, where: tuple[PolicySet, Direction], packet: Packet
     ) -> Judgement:
         at = host.key, Place(*where, packet.family)
-        sequence = self.sequences[at]
+        sequence = self.by_place[at]
         asked = self.known.get(at)
         if asked is None:
             asked = self.known[at] = Asked.by(sequence)
@@ -90,14 +90,16 @@ class _SequencedNode(HostNode):
 class HostJudge:
     """Judges connections by one node's host policy; made for one look at them."""
 
-    def __init__(self, plan: HostPlan, members: Membership, places: Places, route: Route) -> None:
-        of = plan.node
+    def __init__(
+        self, sequences: HostSequences, members: Membership, places: Places, route: Route
+    ) -> None:
+        of = sequences.node
         self._node = _SequencedNode(
             of.cluster,
             of.who,
             of.failsafes,
             of.prefixes,
-            sequences=plan.sequences,
+            by_place=sequences.by_place,
             members=members,
         )
         self._places = places

@@ -6,7 +6,7 @@ from host_world import membership
 from korat.core.net.address import Addr
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.host import HostInterface, HostNode, governors
-from korat.core.table.host import HostPlan
+from korat.core.table.host import HostSequences
 from korat.core.table.rejudge import Connection, Places, Tuple
 from korat.core.table.rejudge_host import HostJudge, regrouped
 from policy_world import NODE, address_set, allow, deny, host, pod, policy, who
@@ -23,9 +23,11 @@ def judge(*resources, routes=ROUTES):
     cluster = Cluster.build(resources)
     assert cluster.problems == ()
     node = HostNode(cluster, governors(cluster, NODE, INTERFACES, ("cali",)))
-    plan = HostPlan.of(node)
+    sequences = HostSequences.of(node)
     places = Places({}, (), frozenset({OWN}))
-    return HostJudge(plan, membership(cluster, plan), places, lambda addr, _own: routes.get(addr))
+    return HostJudge(
+        sequences, membership(cluster, sequences), places, lambda addr, _own: routes.get(addr)
+    )
 
 
 def tcp(src, dst, dport=80, *, asked=None):
@@ -98,8 +100,8 @@ def renamed(rule, *who_moves, **switches):
         Cluster.build([CLOSED, forward(rule, **switches), *owners]) for owners in ((), who_moves)
     )
     node = HostNode(cluster, governors(cluster, NODE, INTERFACES, ("cali",)))
-    plan = HostPlan.of(node)
-    return regrouped(plan, membership(cluster, plan), membership(after, plan))
+    sequences = HostSequences.of(node)
+    return regrouped(sequences, membership(cluster, sequences), membership(after, sequences))
 
 
 AT_FAR = address_set("s", f"{FAR}/32", "fd00::7/128", app="x")

@@ -58,7 +58,7 @@ from korat.core.render.nft.statement import (
     jump,
 )
 from korat.core.render.nft.track import DnatMatch, MarkMatch, MarkSet, NoTrack
-from korat.core.table.host import HostPlan, Place
+from korat.core.table.host import HostSequences, Place
 from korat.core.table.member import Membership
 from korat.core.table.predicate import Predicate
 
@@ -87,7 +87,7 @@ class HostSettings:
 class HostInput(NamedTuple):
     """What governs a node's own interfaces, and who is in the sets that it asks for."""
 
-    plan: HostPlan
+    sequences: HostSequences
     members: Membership
 
 
@@ -106,10 +106,10 @@ class HostRenderer:
 
     def render(self, own: HostInput, settings: HostSettings, outcomes: OutcomeSettings) -> Ruleset:
         """The base chains of the node's host endpoints, and all that they lead to."""
-        made_of = own.plan, settings, outcomes, spanned(own.members)
+        made_of = own.sequences, settings, outcomes, spanned(own.members)
         if self._made_of != made_of:
             sets = MemberSets(made_of[-1])
-            self.rules = _rules(own.plan, sets, settings, outcomes)
+            self.rules = _rules(own.sequences, sets, settings, outcomes)
             self._named, self._made_of = sets.named, made_of
         rules, members = self.rules, own.members
         if self._last is None or self._last[0] is not rules or self._last[1] is not members:
@@ -119,13 +119,13 @@ class HostRenderer:
 
 
 def _rules(
-    plan: HostPlan, sets: MemberSets, settings: HostSettings, outcomes: OutcomeSettings
+    policy: HostSequences, sets: MemberSets, settings: HostSettings, outcomes: OutcomeSettings
 ) -> Ruleset:
     plain = SequenceWriter(sets, outcomes)
-    parts = [_Writer(plan, settings, plain).ruleset()]
+    parts = [_Writer(policy, settings, plain).ruleset()]
     dropping = replace(outcomes, reject=False)
     late = SequenceWriter(sets, dropping, _DROPPED if outcomes.reject else "")
-    parts.append(_Writer(plan, settings, late).postrouting())
+    parts.append(_Writer(policy, settings, late).postrouting())
     parts += [Ruleset(sets.lookups, each.chains, each.counters) for each in (plain, late)]
     return Ruleset(
         {name: lookup for part in parts for name, lookup in part.lookups.items()},
@@ -145,9 +145,11 @@ class _Dispatch:
 class _Writer:
     """Writes the base chains and, once each, the chains that they lead to."""
 
-    def __init__(self, plan: HostPlan, settings: HostSettings, sequences: SequenceWriter) -> None:
-        self._plan = plan
-        self._cluster, self._who = plan.node.cluster, plan.node.who
+    def __init__(
+        self, policy: HostSequences, settings: HostSettings, sequences: SequenceWriter
+    ) -> None:
+        self._policy = policy
+        self._cluster, self._who = policy.node.cluster, policy.node.who
         self._settings = settings
         self._sequences = sequences
         self._lookups: dict[str, Lookup] = {}
@@ -235,7 +237,7 @@ class _Writer:
         return _Dispatch(self._who.named, self._who.others)
 
     def _workloads(self, way: Field) -> Iterable[Match]:
-        return (Match(way, (f"{p}*",)) for p in self._plan.node.prefixes)
+        return (Match(way, (f"{p}*",)) for p in self._policy.node.prefixes)
 
     def _leading(
         self, name: str, which: PolicySet, direction: Direction, to: _Dispatch, *when: Statement
@@ -259,7 +261,7 @@ class _Writer:
             invalid = CtMatch((CtState.INVALID,))
             rules.append(rule(invalid, Counter(), DROP, comment="invalid connection"))
         for family in Family:
-            sequence = self._plan.sequences[host.key, Place(which, direction, family)]
+            sequence = self._policy.by_place[host.key, Place(which, direction, family)]
             to = jump(self._sequences.sequence(sequence))
             rules.append(rule(Match(Field.NFPROTO, (NFPROTO[family],)), to))
         accepted: tuple[Statement, ...] = ()

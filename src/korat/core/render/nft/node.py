@@ -7,7 +7,6 @@ for policy whose tables would be too large.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import NamedTuple
 
 from korat.core.model.felix import FelixSettings
@@ -25,12 +24,14 @@ from korat.core.render.nft.outcome import DenyLog, OutcomeSettings
 from korat.core.render.nft.policy import PolicyRenderer
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.render.nft.sequence import render_sequences
-from korat.core.table.host import HostPlan
+from korat.core.table.host import HostSequences
 from korat.core.table.member import Membership
 from korat.core.table.value import NodePolicy
 
 #: What korat's own CNI plugin names interfaces with: they are guarded whatever the setting says.
 OWN_PREFIX = "cali"
+
+Counters = Mapping[str, RuleRef]
 
 _POOLS_AND_HOSTS = "IPPoolsAndHostIPs"
 
@@ -48,7 +49,7 @@ class OwnPolicy(NamedTuple):
     ``rules`` are equal where the policy is the same, whoever is a member of its sets.
     """
 
-    plan: HostPlan
+    sequences: HostSequences
     members: Membership
     rules: Ruleset
 
@@ -77,11 +78,14 @@ def render(node: NodeInput) -> Ruleset:
 
 def render_slow(node: NodeInput, cluster: Cluster, local: Iterable[Endpoint]) -> Ruleset:
     """As ``render`` with every rule tried one by one; ``local`` are the node's endpoints."""
+    policy = render_sequences(cluster, local, outcome_settings(node.felix))
+    own = _render_own(HostRenderer(), node)
     return _union(
+        _both(policy.counters, own.counters),
         render_hooks(node.policy.endpoints, hook_settings(node.felix)),
-        render_sequences(cluster, local, outcome_settings(node.felix)),
+        policy,
         render_nat(nat_settings(node)),
-        _render_own(HostRenderer(), node),
+        own,
     )
 
 
@@ -93,6 +97,7 @@ class NodeRenderer:
         self._nat: tuple[object, Ruleset] = None, Ruleset()
         self._hosts = HostRenderer()
         self._own: HostInput | None = None
+        self._counters: tuple[Counters, Counters, Counters] = {}, {}, {}
         self._policy: tuple[object, PolicyRenderer | None] = None, None
 
     def render(self, node: NodeInput) -> Ruleset:
@@ -104,7 +109,15 @@ class NodeRenderer:
         if self._nat[0] != nat:
             self._nat = nat, render_nat(nat)
         self._own, own = node.own, _render_own(self._hosts, node)
-        return _union(self._hooks[1], self._rendered(node), self._nat[1], own)
+        policy = self._rendered(node)
+        counters = self._counted(policy.counters, own.counters)
+        return _union(counters, self._hooks[1], policy, self._nat[1], own)
+
+    def _counted(self, some: Counters, more: Counters) -> Counters:
+        """Both; there may be thousands, so they are one object as long as they are the same."""
+        if self._counters[0] is not some or self._counters[1] is not more:
+            self._counters = some, more, _both(some, more)
+        return self._counters[2]
 
     def own_policy(self) -> OwnPolicy | None:
         """The policy of the node's own interfaces that was rendered last; None without one."""
@@ -125,9 +138,9 @@ def _render_own(renderer: HostRenderer, node: NodeInput) -> Ruleset:
     return renderer.render(node.own, host_settings(node.felix), outcome_settings(node.felix))
 
 
-def host_plan(
+def host_sequences(
     cluster: Cluster, node: str, interfaces: Iterable[HostInterface], felix: FelixSettings
-) -> HostPlan | None:
+) -> HostSequences | None:
     """What governs a node's own interfaces; None where nothing does.
 
     Of the cluster only host endpoints and their policies count.
@@ -135,7 +148,7 @@ def host_plan(
     prefixes = hook_settings(felix).interface_prefixes
     who = governors(cluster, node, interfaces, prefixes)
     safe = Failsafes(felix.failsafe_inbound_host_ports, felix.failsafe_outbound_host_ports)
-    return HostPlan.of(HostNode(cluster, who, safe, prefixes)) if who else None
+    return HostSequences.of(HostNode(cluster, who, safe, prefixes)) if who else None
 
 
 def host_settings(felix: FelixSettings) -> HostSettings:
@@ -184,17 +197,14 @@ def nat_settings(node: NodeInput) -> NatSettings:
     )
 
 
-def _union(*parts: Ruleset) -> Ruleset:
-    """Parts whose names do not meet, as one table."""
+def _both(some: Counters, more: Counters) -> Counters:
+    return some.changed(more) if isinstance(some, PMap) else {**some, **more}
+
+
+def _union(counters: Counters, *parts: Ruleset) -> Ruleset:
+    """Parts whose names do not meet, as one table, with the counters of all."""
     return Ruleset(
         {name: lookup for part in parts for name, lookup in part.lookups.items()},
         {name: chain for part in parts for name, chain in part.chains.items()},
-        reduce(_counting, (part.counters for part in parts)),
+        counters,
     )
-
-
-def _counting(some: Mapping[str, RuleRef], more: Mapping[str, RuleRef]) -> Mapping[str, RuleRef]:
-    """Both; there may be thousands, of which those that are shared are not compared."""
-    if not some or not more:
-        return some or more
-    return some.changed(more) if isinstance(some, PMap) else {**some, **more}
