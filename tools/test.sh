@@ -1,6 +1,6 @@
 #!/bin/sh
-# The whole test suite: style and types, then what needs no kernel (on all cores), then the kernel and
-# lab tests, one after the other. Says what was skipped and why. Usage: tools/test.sh VENV/bin
+# The whole test suite: style and types, then what needs no kernel (on all cores), then the kernel
+# tests, then the lab tests, one after the other. Says what was skipped and why. Usage: tools/test.sh VENV/bin
 set -eu
 bin=${1:-.venv/bin}
 
@@ -28,7 +28,8 @@ step "unit, property, contract and meta tests"
 
 if [ "$(id -u)" = 0 ]; then
   step "kernel tests, in network namespaces of their own"
-  "$bin/pytest" -q -m "netns and not lab" tests
+  # They wait for packets more than they compute.
+  "$bin/pytest" -q -n 3 -m "netns and not lab" tests
   step "lab tests: whole labs, real packets"
   "$bin/pytest" -q -m lab tests
 else
