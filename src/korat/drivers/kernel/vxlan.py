@@ -1,0 +1,328 @@
+"""A tunnel's device, neighbours, forwarding entries and routes in the kernel: read, and changed.
+
+Everything on the device is korat's, whoever made it, and so is every route with Felix's protocol
+number. ``read`` gives what is there as ``core.route``'s own value; ``carry_out`` does the steps
+that lead from there to what should be. Works in the network namespace of the calling thread.
+
+Not for what should be there (``core.route.vxlan``), nor for when to look (``agent.tunnel``).
+Source: linux/if_link.h (IFLA_VXLAN_*), linux/neighbour.h (NTF_SELF), rtnetlink(7); ip-link(8).
+"""
+
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from korat.core.errors import Unavailable, Unsupported
+from korat.core.net.address import Addr, Family, Prefix
+from korat.core.route.tunnel import (
+    CLUSTER_PROTOCOL,
+    DEVICE_NAMES,
+    Device,
+    RouteKind,
+    TunnelRoute,
+    TunnelState,
+)
+from korat.core.route.tunnel_step import (
+    AddDevice,
+    ChangeDevice,
+    PutForwarding,
+    PutNeighbour,
+    PutRoute,
+    RemoveDevice,
+    RemoveForwarding,
+    RemoveNeighbour,
+    RemoveRoute,
+    TunnelStep,
+)
+from korat.drivers.kernel import sysctl
+from korat.drivers.kernel.family import AF
+
+_UP = 0x01
+_NO_DAD = 0x02
+_PERMANENT, _NO_ARP, _SELF = 0x80, 0x40, 0x02
+_SCOPE_LINK = 253
+_MAIN = 254
+_RTPROT_KERNEL = 2
+_RTN_BLACKHOLE = 6
+#: What is gone already needs no removal.
+_GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENXIO})
+_LOCAL = {Family.V4: "vxlan_local", Family.V6: "vxlan_local6"}
+#: The inner packet has its own checksums. IPv6 wants one outside too, IPv4 is told to do without,
+#: as RFC 7348 recommends; neither is left to the kernel's or a library's default.
+_CHECKSUMS: dict[Family, dict[str, bool]] = {
+    Family.V4: {"vxlan_udp_csum": False},
+    Family.V6: {"vxlan_udp_zero_csum6_tx": False, "vxlan_udp_zero_csum6_rx": False},
+}
+
+
+class Tunnel:
+    """One family's tunnel of this node; use it from one thread at a time."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._name = DEVICE_NAMES[family]
+        self._ip = IPRoute()
+        self._index = 0
+
+    def close(self) -> None:
+        """Give the netlink socket back; the kernel keeps all."""
+        self._ip.close()
+
+    def read(self) -> TunnelState:
+        """All there is of this tunnel, whoever made it.
+
+        Raises:
+            Unavailable: the kernel does not answer.
+        """
+        with _errors(self._name):
+            names = {link["index"]: str(link.get("ifname")) for link in self._ip.get_links()}
+            self._index = next((i for i, name in names.items() if name == self._name), 0)
+            routes = {route.prefix: route for route in self._routes(names)}
+            if not self._index:
+                return TunnelState(routes=routes)
+            return TunnelState(
+                self._device(names), dict(self._neighbours()), dict(self._forwarding()), routes
+            )
+
+    def carry_out(self, steps: Iterable[TunnelStep]) -> None:
+        """Do the steps in their order.
+
+        Raises:
+            Unavailable: the kernel refuses one; those before it are done.
+            Unsupported: this kernel has no VXLAN.
+        """
+        with _errors(self._name):
+            for step in steps:
+                self._do(step)
+
+    def _do(self, step: TunnelStep) -> None:
+        match step:
+            case AddDevice(device):
+                self._add_device(device)
+            case ChangeDevice(before, device):
+                self._change_device(before, device)
+            case RemoveDevice():
+                with _gone_is_fine():
+                    self._ip.link("del", index=self._index)
+                self._index = 0
+            case PutRoute(route, before):
+                self._put_route(route, before)
+            case RemoveRoute(route):
+                self._remove_route(route)
+            case _:
+                self._do_entry(step)
+
+    def _do_entry(self, step: TunnelStep) -> None:
+        """A neighbour or a forwarding entry."""
+        match step:
+            case PutForwarding(mac, node):
+                self._ip.fdb(
+                    "replace",
+                    ifindex=self._index,
+                    lladdr=mac,
+                    dst=str(node),
+                    state=_PERMANENT | _NO_ARP,
+                    flags=_SELF,
+                )
+            case RemoveForwarding(mac):
+                with _gone_is_fine():
+                    self._ip.fdb("del", ifindex=self._index, lladdr=mac)
+            case PutNeighbour(address, mac):
+                self._ip.neigh(
+                    "replace",
+                    family=AF[address.family],
+                    ifindex=self._index,
+                    dst=str(address),
+                    lladdr=mac,
+                    state=_PERMANENT,
+                )
+            case RemoveNeighbour(address):
+                with _gone_is_fine():
+                    self._ip.neigh(
+                        "del", family=AF[address.family], ifindex=self._index, dst=str(address)
+                    )
+
+    def _add_device(self, device: Device) -> None:
+        (parent,) = self._ip.link_lookup(ifname=device.parent) or (0,)
+        if not parent:
+            raise Unavailable(f"{device.name}: there is no interface {device.parent}")
+        self._ip.link(
+            "add",
+            ifname=device.name,
+            kind="vxlan",
+            address=device.mac,
+            mtu=device.mtu_bytes,
+            vxlan_id=device.vni,
+            vxlan_port=device.port,
+            vxlan_link=parent,
+            vxlan_learning=device.learning,
+            **{_LOCAL[device.local.family]: str(device.local)},
+            **_CHECKSUMS[device.local.family],
+        )
+        (self._index,) = self._ip.link_lookup(ifname=device.name)
+        self._settle(device, frozenset())
+
+    def _change_device(self, before: Device, device: Device) -> None:
+        if before.mtu_bytes != device.mtu_bytes:
+            self._ip.link("set", index=self._index, mtu=device.mtu_bytes)
+        self._settle(device, before.addresses)
+
+    def _settle(self, device: Device, addresses: frozenset[Addr]) -> None:
+        """Give the device its addresses and bring it up.
+
+        What is new comes first: with its last address a device loses its routes.
+        """
+        family = self._family
+        if family is Family.V6:
+            sysctl.write({f"net/ipv6/conf/{device.name}/disable_ipv6": 0})
+        for addr in device.addresses - addresses:
+            flags = {"flags": _NO_DAD} if family is Family.V6 else {}
+            self._ip.addr(
+                "replace", index=self._index, address=str(addr), prefixlen=family.bits, **flags
+            )
+        for addr in addresses - device.addresses:
+            with _gone_is_fine():
+                self._ip.addr("del", index=self._index, address=str(addr), prefixlen=family.bits)
+        self._ip.link("set", index=self._index, state="up")
+
+    def _put_route(self, route: TunnelRoute, before: TunnelRoute | None) -> None:
+        # IPv6 would add a second way beside the first, where one of them has a next hop.
+        if before is not None and route.prefix.family is Family.V6:
+            self._remove_route(before)
+        self._ip.route("replace", **self._request(route))
+
+    def _remove_route(self, route: TunnelRoute) -> None:
+        with _gone_is_fine():
+            self._ip.route("del", **self._request(route))
+
+    def _request(self, route: TunnelRoute) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "family": AF[route.prefix.family],
+            "dst": str(route.prefix),
+            "proto": CLUSTER_PROTOCOL,
+            "table": _MAIN,
+        }
+        if route.kind is RouteKind.BLACKHOLE:
+            return {**request, "type": "blackhole"}
+        (index,) = self._ip.link_lookup(ifname=route.device) or (0,)
+        request["oif"] = index
+        if route.via is not None:
+            request |= {"gateway": str(route.via), "flags": ["onlink"]}
+        elif route.prefix.family is Family.V4:
+            request["scope"] = "link"
+        if route.mtu_bytes:
+            request["metrics"] = {"mtu": route.mtu_bytes}
+        return request
+
+    def _device(self, names: dict[int, str]) -> Device:
+        (link,) = self._ip.get_links(self._index)
+        info = link.get_attr("IFLA_LINKINFO")
+        data = info.get_attr("IFLA_INFO_DATA") if info is not None else None
+        return _read_device(link, data, names, self._addresses())
+
+    def _addresses(self) -> frozenset[Addr]:
+        found = self._ip.get_addr(family=AF[self._family], index=self._index)
+        return frozenset(
+            Addr.parse(entry.get_attr("IFA_ADDRESS"))
+            for entry in found
+            if entry["scope"] != _SCOPE_LINK
+        )
+
+    def _neighbours(self) -> Iterator[tuple[Addr, str]]:
+        """What is permanent: the kernel keeps others for itself, for multicast and by asking."""
+        for entry in self._ip.get_neighbours(family=AF[self._family], ifindex=self._index):
+            if entry["ifindex"] == self._index and entry["state"] & _PERMANENT:
+                yield Addr.parse(str(entry.get_attr("NDA_DST"))), str(entry.get_attr("NDA_LLADDR"))
+
+    def _forwarding(self) -> Iterator[tuple[str, Addr]]:
+        for entry in self._ip.fdb("dump", ifindex=self._index):
+            mac, node = entry.get_attr("NDA_LLADDR"), entry.get_attr("NDA_DST")
+            if entry["ifindex"] == self._index and node is not None:
+                yield str(mac), Addr.parse(str(node))
+
+    def _routes(self, names: dict[int, str]) -> Iterator[TunnelRoute]:
+        """Those with the cluster's number, and all on the device but the kernel's own."""
+        for entry in self._ip.get_routes(family=AF[self._family], table=_MAIN):
+            on_device = bool(self._index) and entry.get_attr("RTA_OIF") == self._index
+            ours = entry["proto"] == CLUSTER_PROTOCOL
+            if ours or (on_device and entry["proto"] != _RTPROT_KERNEL):
+                yield _read_route(entry, self._family, names, on_device=on_device)
+
+
+def _read_device(
+    link: Any,  # noqa: ANN401 - pyroute2's messages have no types
+    data: Any,  # noqa: ANN401
+    names: dict[int, str],
+    addresses: frozenset[Addr],
+) -> Device:
+    """What a link is as a tunnel's device; of another kind it is one that equals none."""
+
+    def value(key: str) -> Any:  # noqa: ANN401
+        return data.get_attr(f"IFLA_VXLAN_{key}") if data is not None else None
+
+    local = value("LOCAL") or value("LOCAL6")
+    port = value("PORT") or 0
+    return Device(
+        name=str(link.get_attr("IFLA_IFNAME")),
+        vni=int(value("ID") or 0),
+        port=int(port),
+        local=Addr.parse(str(local)) if local else Addr(Family.V4, 0),
+        parent=names.get(int(value("LINK") or 0), ""),
+        mac=str(link.get_attr("IFLA_ADDRESS")),
+        mtu_bytes=int(link.get_attr("IFLA_MTU")),
+        addresses=addresses,
+        learning=bool(value("LEARNING")),
+        up=bool(link["flags"] & _UP),
+    )
+
+
+def _read_route(
+    entry: Any,  # noqa: ANN401 - pyroute2's messages have no types
+    family: Family,
+    names: dict[int, str],
+    *,
+    on_device: bool,
+) -> TunnelRoute:
+    dst = entry.get_attr("RTA_DST")
+    base = Addr.parse(str(dst)).value if dst else 0
+    prefix = Prefix(family, base, entry["dst_len"])
+    if entry["type"] == _RTN_BLACKHOLE:
+        return TunnelRoute(prefix, RouteKind.BLACKHOLE)
+    gateway, metrics = entry.get_attr("RTA_GATEWAY"), entry.get_attr("RTA_METRICS")
+    mtu = metrics.get_attr("RTAX_MTU") if metrics is not None else None
+    kind = RouteKind.SUBNET
+    if on_device:
+        kind = RouteKind.TUNNEL if gateway else RouteKind.DIRECT
+    return TunnelRoute(
+        prefix,
+        kind,
+        names.get(int(entry.get_attr("RTA_OIF") or 0), ""),
+        Addr.parse(str(gateway)) if gateway else None,
+        int(mtu or 0),
+    )
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code not in _GONE:
+            raise
+
+
+@contextmanager
+def _errors(what: str) -> Iterator[None]:
+    """Turn the kernel's refusals into korat's."""
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code == errno.EOPNOTSUPP:
+            raise Unsupported(f"{what}: this kernel has no VXLAN devices: {error}") from error
+        raise Unavailable(f"{what}: the kernel refuses it: {error}") from error
+    except OSError as error:
+        raise Unavailable(f"{what}: {error}") from error
