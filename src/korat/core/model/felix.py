@@ -6,6 +6,7 @@ a Problem; so does a documented field that korat does not honour, with the reaso
 Source: felix/config and libcalico-go's FelixConfiguration precedence.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -15,10 +16,12 @@ from korat.core.model.failsafe import INBOUND, OUTBOUND, Failsafe, entries_of, f
 from korat.core.model.felix_field import BY_ENVIRONMENT, FIELDS, LOCAL_ONLY, Field, Form
 from korat.core.model.resource import Resource
 from korat.core.model.validate.config import field_faults
-from korat.core.net.address import Addr
+from korat.core.net.address import Addr, Prefix
 from korat.core.selector import SelectorError, parse
 
 _PREFIX = "felix_"
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRUE = frozenset({"true", "1", "yes", "y", "t"})
 _FALSE = frozenset({"false", "0", "no", "n", "f"})
 
@@ -52,6 +55,17 @@ class FelixSettings:
     rejudge_connections: bool = True
     failsafe_inbound_host_ports: tuple[Failsafe, ...] = INBOUND
     failsafe_outbound_host_ports: tuple[Failsafe, ...] = OUTBOUND
+    allow_vxlan_packets_from_workloads: bool = False
+    allow_ipip_packets_from_workloads: bool = False
+    vxlan_enabled: bool | None = None  # None: when a pool wants it
+    vxlan_port: int = 4789
+    vxlan_vni: int = 4096
+    vxlan_mtu: int = 0  # 0: as the interfaces and the fabric allow
+    vxlan_mtu_v6: int = 0
+    mtu_iface_pattern: str = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
+    route_refresh_s: float = 90.0  # 0: never
+    external_nodes: tuple[Prefix, ...] = ()
+    layer2_subnets: bool = False  # korat's own: that CrossSubnet can work
 
 
 def settings(
@@ -149,6 +163,8 @@ def _typed(text: str, field: Field) -> object:
             typed = ""
         case Form.LIST if field.name.startswith("failsafe"):
             typed = _listed(word)
+        case Form.LIST if field.name == "externalNodesList":
+            typed = list(_words(word))
         case Form.PORTS if lower in {"", "none"}:
             typed = 0
         case _:
@@ -191,6 +207,27 @@ def _address(value: object) -> Addr | None:
     return Addr.parse(str(value)) if value else None
 
 
+def _pattern(value: object) -> str:
+    """A pattern that is none would leave no interface at all."""
+    try:
+        re.compile(str(value))
+    except re.error:
+        return FelixSettings().mtu_iface_pattern
+    return str(value)
+
+
+def _seconds(value: object) -> float:
+    """A duration as Go writes it, ``1m30s``."""
+    parts = _DURATION.findall(str(value))
+    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+
+
+def _nets(value: object) -> tuple[Prefix, ...]:
+    """A list, or the environment's words with commas between."""
+    words = value if isinstance(value, list | tuple) else _words(value)
+    return tuple(Prefix.parse(str(word)) for word in words)
+
+
 def _enabled(value: object) -> bool:
     return value == "Enabled"
 
@@ -225,6 +262,17 @@ _HONOURED: dict[str, tuple[str, _Converter]] = {
     "prometheusMetricsHost": ("prometheus_metrics_host", _same),
     "prometheusMetricsPort": ("prometheus_metrics_port", _same),
     "prometheusProcessMetricsEnabled": ("prometheus_process_metrics_enabled", _same),
+    "allowVXLANPacketsFromWorkloads": ("allow_vxlan_packets_from_workloads", _same),
+    "allowIPIPPacketsFromWorkloads": ("allow_ipip_packets_from_workloads", _same),
+    "vxlanEnabled": ("vxlan_enabled", _same),
+    "vxlanPort": ("vxlan_port", _same),
+    "vxlanVNI": ("vxlan_vni", _same),
+    "vxlanMTU": ("vxlan_mtu", _same),
+    "vxlanMTUV6": ("vxlan_mtu_v6", _same),
+    "mtuIfacePattern": ("mtu_iface_pattern", _pattern),
+    "routeRefreshInterval": ("route_refresh_s", _seconds),
+    "externalNodesList": ("external_nodes", _nets),
+    "koratFabric": ("layer2_subnets", lambda value: value == "Layer2"),
     "koratDenyLog": ("deny_log", _enabled),
     "koratDenyLogGroup": ("deny_log_group", _same),
     "koratDenyLogRateLimit": ("deny_log_rate_limit", _rate),

@@ -54,9 +54,9 @@ _NAMES = {
         bpfExportBufferSizeMB bpfKubeProxyHealthzPort bpfMapSizeConntrack
         bpfMapSizeConntrackCleanupQueue bpfMapSizeIPSets bpfMapSizeIfState bpfMapSizeNATAffinity
         bpfMapSizeNATBackend bpfMapSizeNATFrontend bpfMapSizePerCpuConntrack bpfMapSizeRoute
-        deviceRouteProtocol ipipMTU iptablesMarkMask maxIpsetSize nftablesMarkMask vxlanMTU
-        vxlanMTUV6 vxlanPort vxlanVNI wireguardListeningPort wireguardListeningPortV6 wireguardMTU
-        wireguardMTUV6 wireguardRoutingRulePriority""",
+        deviceRouteProtocol ipipMTU iptablesMarkMask maxIpsetSize nftablesMarkMask
+        wireguardListeningPort wireguardListeningPortV6 wireguardMTU wireguardMTUV6
+        wireguardRoutingRulePriority""",
     Form.TEXT: """
         bpfCTLBLogFilter bpfDataIfacePattern bpfDisableGROForIfaces bpfL3IfacePattern cgroupV2Path
         dataplaneDriver debugHost debugMemoryProfilePath deviceRouteSourceAddress
@@ -109,6 +109,7 @@ _EXACT_WORDS = {
         windowsManageFirewallRules""",
     "Enabled Disabled Auto": "nftablesMode",
     "All Disabled": "nftablesFlowTableOffload",
+    "Azure Layer2": "koratFabric",
     "IPPoolsOnly IPPoolsAndHostIPs": "natOutgoingExclusions",
     "Enabled Disabled EnabledIPIPOnly EnabledNoEncapOnly": "programClusterRoutes",
     "Disabled PodsAndLoadBalancers": "localSubnetL2Reachability",
@@ -139,6 +140,10 @@ _NARROWED = (
         Field(n, Form.INTEGER, first=1, last=3000)
         for n in ("bpfMaglevMaxEndpointsPerService", "bpfMaglevMaxServices")
     ),
+    *(Field(n, Form.INTEGER, first=0, last=65535) for n in ("vxlanMTU", "vxlanMTUV6")),
+    # What a packet has room for; with others the kernel would refuse the rules too.
+    Field("vxlanPort", Form.INTEGER, first=1, last=65535),
+    Field("vxlanVNI", Form.INTEGER, first=1, last=0xFFFFFF),
     Field("bpfExtToServiceConnmark", Form.INTEGER, first=0, last=0xFFFFFFFF),
     Field("logActionRateLimitBurst", Form.INTEGER, first=0, last=9999),
     Field("logActionRateLimit", Form.TEXT, pattern=r"([1-9]\d{0,3}/(second|minute|hour|day))?"),

@@ -6,7 +6,7 @@ Not for carrying a step out; ``drivers.kernel.vxlan`` does.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from korat.core.net.address import Addr
 from korat.core.route.tunnel import ON_DEVICE, Device, TunnelRoute, TunnelState

@@ -11,7 +11,7 @@ Source: linux/if_link.h (IFLA_VXLAN_*), linux/neighbour.h (NTF_SELF), rtnetlink(
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -60,7 +60,7 @@ _CHECKSUMS: dict[Family, dict[str, bool]] = {
 
 
 class Tunnel:
-    """One family's tunnel of this node; use it from one thread at a time."""
+    """One family's tunnel of this node, between entering and leaving."""
 
     def __init__(self, family: Family) -> None:
         self._family = family
@@ -68,8 +68,12 @@ class Tunnel:
         self._ip = IPRoute()
         self._index = 0
 
-    def close(self) -> None:
-        """Give the netlink socket back; the kernel keeps all."""
+    def __enter__(self) -> Self:
+        with _errors(self._name):
+            self._index = self._index_of(self._name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._ip.close()
 
     def read(self) -> TunnelState:
@@ -80,7 +84,6 @@ class Tunnel:
         """
         with _errors(self._name):
             names = {link["index"]: str(link.get("ifname")) for link in self._ip.get_links()}
-            self._index = next((i for i, name in names.items() if name == self._name), 0)
             routes = {route.prefix: route for route in self._routes(names)}
             if not self._index:
                 return TunnelState(routes=routes)
@@ -116,8 +119,9 @@ class Tunnel:
             case _:
                 self._do_entry(step)
 
-    def _do_entry(self, step: TunnelStep) -> None:
-        """A neighbour or a forwarding entry."""
+    def _do_entry(
+        self, step: PutForwarding | RemoveForwarding | PutNeighbour | RemoveNeighbour
+    ) -> None:
         match step:
             case PutForwarding(mac, node):
                 self._ip.fdb(
@@ -147,7 +151,7 @@ class Tunnel:
                     )
 
     def _add_device(self, device: Device) -> None:
-        (parent,) = self._ip.link_lookup(ifname=device.parent) or (0,)
+        parent = self._index_of(device.parent)
         if not parent:
             raise Unavailable(f"{device.name}: there is no interface {device.parent}")
         self._ip.link(
@@ -163,7 +167,7 @@ class Tunnel:
             **{_LOCAL[device.local.family]: str(device.local)},
             **_CHECKSUMS[device.local.family],
         )
-        (self._index,) = self._ip.link_lookup(ifname=device.name)
+        self._index = self._index_of(device.name)
         self._settle(device, frozenset())
 
     def _change_device(self, before: Device, device: Device) -> None:
@@ -208,8 +212,8 @@ class Tunnel:
         }
         if route.kind is RouteKind.BLACKHOLE:
             return {**request, "type": "blackhole"}
-        (index,) = self._ip.link_lookup(ifname=route.device) or (0,)
-        request["oif"] = index
+        on_tunnel = route.device == self._name
+        request["oif"] = self._index if on_tunnel else self._index_of(route.device)
         if route.via is not None:
             request |= {"gateway": str(route.via), "flags": ["onlink"]}
         elif route.prefix.family is Family.V4:
@@ -217,6 +221,9 @@ class Tunnel:
         if route.mtu_bytes:
             request["metrics"] = {"mtu": route.mtu_bytes}
         return request
+
+    def _index_of(self, name: str) -> int:
+        return int(next(iter(self._ip.link_lookup(ifname=name)), 0))
 
     def _device(self, names: dict[int, str]) -> Device:
         (link,) = self._ip.get_links(self._index)

@@ -138,7 +138,7 @@ def test_a_wrong_value_gives_the_default_and_is_named(variable, text):
 def test_what_is_not_used_is_said():
     own, problems = merged(
         config("default", bpfEnabled=True, nodeSelector="all()"),
-        FELIX_VXLANMTU="1400",
+        FELIX_IPIPMTU="1400",
         FELIX_TYPO="1",
         FELIX_DATASTORETYPE="kubernetes",
         OTHER="x",
@@ -147,7 +147,7 @@ def test_what_is_not_used_is_said():
     assert sorted((p.where, p.field) for p in problems) == [
         ("FelixConfiguration default", "bpfEnabled"),
         ("environment", "FELIX_TYPO"),
-        ("environment FELIX_VXLANMTU", "vxlanMTU"),
+        ("environment FELIX_IPIPMTU", "ipipMTU"),
     ]
 
 

@@ -18,6 +18,10 @@ _NO_IPIP = (
     "Azure's fabric drops IP protocol 4 (IPIP); write `ipipMode: Never` and use user-defined "
     "routes, or `vxlanMode: Always`"
 )
+_NO_CROSS_SUBNET = (
+    "Azure's fabric drops pods' packets that are not encapsulated, within one subnet too; write "
+    "`vxlanMode: Always`"
+)
 
 
 def pool(faults: Faults, own: IPPool) -> None:
@@ -40,10 +44,16 @@ def pool(faults: Faults, own: IPPool) -> None:
 
 
 def on_azure(resource: Resource) -> list[Problem]:
-    """What works elsewhere and not on Azure: IPIP."""
-    if not isinstance(resource, IPPool) or resource.spec.ipip_mode in {"", "Never"}:
+    """What works elsewhere and not on Azure: IPIP, and packets that are encapsulated at times."""
+    if not isinstance(resource, IPPool):
         return []
-    return [Problem(resource.title, "spec.ipipMode", resource.spec.ipip_mode, _NO_IPIP)]
+    faults = Faults(resource.title)
+    spec = resource.spec
+    if spec.ipip_mode not in {"", "Never"}:
+        faults.add("spec.ipipMode", spec.ipip_mode, _NO_IPIP)
+    if spec.vxlan_mode == "CrossSubnet":
+        faults.add("spec.vxlanMode", spec.vxlan_mode, _NO_CROSS_SUBNET)
+    return faults.found
 
 
 def _range(faults: Faults, spec: IPPoolSpec, cidr: Prefix) -> None:
