@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from korat.agent.overlay import Overlays, Plans
 from korat.core.errors import Problem
 from korat.core.model.builtin import INFORMATION
 from korat.core.model.config import ClusterInformation, IPPool
@@ -31,12 +32,20 @@ from korat.core.render.nft.node import (
     render_slow,
 )
 from korat.core.render.nft.ruleset import Ruleset
+from korat.core.route.vxlan import Link
 from korat.core.table.compile import NodeCompiler, workloads_of
 from korat.core.table.host import HostSequences
 from korat.core.table.paint import IntricateError
 from korat.core.table.value import NodePolicy
 
 T = TypeVar("T")
+
+#: The networking option (CALICO_NETWORKING_BACKEND) in which the node has tunnels.
+VXLAN = "vxlan"
+#: What Calico's address management keeps: of it only the blocks matter here, and only to tunnels.
+_ADDRESS_KINDS = frozenset({"IPAMBlock", "BlockAffinity", "IPAMHandle", "IPAMConfig", "IPAMHost"})
+
+_PLAIN = ("", "Never")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class Intent:
     around: Surroundings
     policy: NodePolicy | None  # None: it is enforced rule by rule
     own: OwnPolicy | None = None  # None: no host endpoint governs the node, or ``policy`` is None
+    tunnels: Plans | None = None  # None: this networking option has none
 
 
 def intent(
@@ -81,6 +91,9 @@ class NodeState:
     def __init__(self, node_name: str, environ: Mapping[str, str]) -> None:
         self._node_name = node_name
         self._environ = environ
+        tunnelled = environ.get("CALICO_NETWORKING_BACKEND") == VXLAN
+        self._overlays = Overlays(node_name) if tunnelled else None
+        self._links: tuple[Link, ...] = ()
         self._compiler = NodeCompiler(node_name)
         self._inventory = Inventory(self._compiler)
         self._renderer = NodeRenderer()
@@ -105,6 +118,10 @@ class NodeState:
             self._known.discard(key)
         else:
             self._known.add(key)
+        if self._overlays is not None:
+            self._overlays.set(key, resource)
+        if key.kind in _ADDRESS_KINDS:
+            return
         self._own_stale |= self._inventory.governs(key, self._node_name)
         known = self._inventory.set(key, resource)
         self._own_stale |= self._inventory.governs(key, self._node_name)
@@ -116,8 +133,17 @@ class NodeState:
         else:
             self._others[key] = resource
 
-    def see(self, interfaces: Iterable[HostInterface]) -> None:
-        """These are the node's own interfaces now, for host endpoints to govern."""
+    @property
+    def tunnelled(self) -> bool:
+        """Whether the node may have tunnels: then it must know its links."""
+        return self._overlays is not None
+
+    def see(self, interfaces: Iterable[HostInterface], links: Iterable[Link] = ()) -> None:
+        """These are the node's own interfaces now, for host endpoints to govern.
+
+        ``links`` are the same, as tunnels need to know them.
+        """
+        self._links = tuple(links)
         found = tuple(interfaces)
         self._own_stale |= found != self._interfaces
         self._interfaces = found
@@ -136,6 +162,7 @@ class NodeState:
             self._routes = {addr: e.interface for e in local for addr in e.addresses}
             self._keys = frozenset(each.key for each in local)
         problems += _unguarded(local, hook_settings(felix).interface_prefixes)
+        overlays = self._overlays
         return Intent(
             ruleset=ruleset,
             routes=self._routes,
@@ -145,6 +172,7 @@ class NodeState:
             around=self._inventory.around(local),
             policy=policy,
             own=None if policy is None else self._renderer.own_policy(),
+            tunnels=overlays.plans(felix, self._links, self._routes) if overlays else None,
         )
 
     def _framed(self) -> _Frame:
@@ -160,7 +188,12 @@ class NodeState:
             untouched=_read(objects, _vnet_prefixes, problems),
             hosts=_read(objects, _node_addresses, problems),
         )
-        return _Frame(made, tuple(problems))
+        if self._overlays is None:
+            return _Frame(made, (*problems, *_not_tunnelled(objects)))
+        made = replace(
+            made, filter=self._overlays.filter(felix), tunnels=self._overlays.sources(felix)
+        )
+        return _Frame(made, (*problems, *self._overlays.problems))
 
     def _govern(self, felix: FelixSettings) -> None:
         """Find out what governs the node's own interfaces, and which sets that asks for."""
@@ -213,7 +246,16 @@ def _read(
 
 def _pools(each: Resource) -> Iterator[Pool]:
     if isinstance(each, IPPool):
-        yield Pool(Prefix.parse(each.spec.cidr), each.spec.nat_outgoing)
+        spec = each.spec
+        yield Pool(Prefix.parse(spec.cidr), spec.nat_outgoing, spec.vxlan_mode not in _PLAIN)
+
+
+def _not_tunnelled(objects: Iterable[Resource]) -> Iterator[Problem]:
+    """Pools whose packets should be encapsulated, on a node that was told not to."""
+    for each in objects:
+        if isinstance(each, IPPool) and each.spec.vxlan_mode not in _PLAIN:
+            rule = "is not carried out: set CALICO_NETWORKING_BACKEND to vxlan on every node"
+            yield Problem(each.title, "spec.vxlanMode", each.spec.vxlan_mode, rule)
 
 
 def _node_addresses(each: Resource) -> Iterator[Addr]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from korat.core.errors import Problem
 from korat.core.net.address import Addr, Family, Prefix
+from korat.core.route.holding import Holding
 from korat.core.route.mtu import Mtu, tunnel_mtu
 from korat.core.route.tunnel import DEVICE_NAMES, Device, RouteKind, TunnelRoute, TunnelState
 from korat.core.route.vtep import TunnelNode, Vtep, remote_vteps
@@ -34,22 +35,14 @@ class TunnelPool:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
-    """A block: whose it is (empty: nobody's), and which of its addresses other nodes use."""
-
-    block: Prefix
-    node: str
-    lent: tuple[tuple[Addr, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Link:
     """An interface of this node; ``underlay`` says that its MTU counts (mtuIfacePattern, up)."""
 
     name: str
     mtu_bytes: int
     addresses: frozenset[Addr]
-    underlay: bool
+    up: bool = True
+    underlay: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pyroute2 import IPRoute
 
 from korat.core.net.address import Addr, Family
+from korat.core.route.vxlan import Link
 from korat.drivers.kernel import nfnetlink
 from korat.drivers.kernel.family import AF
 
@@ -85,6 +86,22 @@ def all_addresses() -> dict[str, frozenset[Addr]]:
             if entry["index"] in names:
                 found[names[entry["index"]]].add(Addr.parse(own))
     return {name: frozenset(addresses) for name, addresses in found.items()}
+
+
+def links() -> tuple[Link, ...]:
+    """Every interface with its MTU, whether it is up, and its addresses."""
+    addresses = all_addresses()
+    with IPRoute() as ip:
+        found = [(str(link.get_attr("IFLA_IFNAME")), link) for link in ip.get_links()]
+    return tuple(
+        Link(
+            name,
+            int(link.get_attr("IFLA_MTU")),
+            addresses.get(name, frozenset()),
+            up=bool(link["flags"] & _IFF_UP),
+        )
+        for name, link in found
+    )
 
 
 def of_family(

@@ -1,7 +1,9 @@
 """Source NAT of what leaves the cluster: pools with natOutgoing, to where pods are not known.
 
 Destinations within any pool or within the excluded prefixes (the Azure virtual network, whose
-route table knows the pods) keep the pod's address.
+route table knows the pods) keep the pod's address. Pods of a pool that is encapsulated are known
+to nobody outside: of them only what goes to another pool keeps its address. What a node sends into
+a tunnel with an address of its own gets the tunnel's, so that the answer comes back through it.
 Source: felix/rules/nat.go; the priority is that of felix/nftables/table.go.
 """
 
@@ -26,30 +28,45 @@ _FIELDS = {
 class NatSettings:
     """Whose packets are translated, and to what.
 
-    ``ports`` is Felix's natPortRange, ``address`` its natOutgoingAddress (the outgoing interface's
-    address without it), ``interface`` its iptablesNATOutgoingInterfaceFilter.
+    ``encapsulated`` are those of ``translated`` to which ``untouched`` does not apply, but for
+    ``pools``. ``ports`` is Felix's natPortRange, ``address`` its natOutgoingAddress (the outgoing
+    interface's address without it), ``interface`` its iptablesNATOutgoingInterfaceFilter.
+    ``tunnels`` are the tunnels' devices, with the node's own address on the fabric.
     """
 
     translated: tuple[Prefix, ...] = ()
     untouched: tuple[Prefix, ...] = ()
+    encapsulated: tuple[Prefix, ...] = ()
+    pools: tuple[Prefix, ...] = ()
+    tunnels: tuple[tuple[str, Addr], ...] = ()
     ports: Span | None = None
     address: Addr | None = None
     interface: str = ""
 
 
 def render_nat(settings: NatSettings) -> Ruleset:
-    """The chain ``postrouting`` with its sets; nothing when no pool wants it."""
+    """The chain ``postrouting`` with its sets; nothing when neither pool nor tunnel wants it."""
     rules: list[Rule] = []
     lookups: dict[str, Lookup] = {}
+    hidden = settings.encapsulated
+    known = tuple(prefix for prefix in settings.translated if prefix not in hidden)
+    outside = (*settings.translated, *settings.untouched)
     for family in Family:
-        sources = _addresses(settings.translated, family)
-        if not sources:
-            continue
-        untouched = (*settings.translated, *settings.untouched)
-        kind = _FIELDS[family][2]
-        lookups[f"nat-sources-{family}"] = _set(kind, sources)
-        lookups[f"nat-untouched-{family}"] = _set(kind, _addresses(untouched, family))
-        rules += _rules(family, settings)
+        for name, translated, untouched in (
+            ("nat", known, outside),
+            ("nat-tunnelled", hidden, settings.pools),
+        ):
+            sources = _addresses(translated, family)
+            if not sources:
+                continue
+            kind = _FIELDS[family][2]
+            lookups[f"{name}-sources-{family}"] = _set(kind, sources)
+            lookups[f"{name}-untouched-{family}"] = _set(kind, _addresses(untouched, family))
+            rules += _rules(name, family, settings)
+    for device, address in settings.tunnels:
+        source = Match(_FIELDS[address.family][0], (address.value,))
+        into = Match(Field.OIFNAME, (device,))
+        rules.append(rule(into, source, Nat(None, None, fully_random=True)))
     if not rules:
         return Ruleset()
     base = Base("nat", Hook.POSTROUTING, _PRIORITY)
@@ -65,11 +82,11 @@ def _set(kind: Type, addresses: IntervalSet) -> NamedSet:
     return NamedSet((kind,), spans, interval=True)
 
 
-def _rules(family: Family, settings: NatSettings) -> list[Rule]:
+def _rules(name: str, family: Family, settings: NatSettings) -> list[Rule]:
     source, destination, _ = _FIELDS[family]
     matches: list[Statement] = [
-        InSet((source,), f"nat-sources-{family}"),
-        InSet((destination,), f"nat-untouched-{family}", negated=True),
+        InSet((source,), f"{name}-sources-{family}"),
+        InSet((destination,), f"{name}-untouched-{family}", negated=True),
     ]
     if settings.interface:
         matches.append(Match(Field.OIFNAME, (settings.interface,)))

@@ -24,6 +24,7 @@ from korat.core.render.nft.outcome import DenyLog, OutcomeSettings
 from korat.core.render.nft.policy import PolicyRenderer
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.render.nft.sequence import render_sequences
+from korat.core.render.nft.tunnel import TunnelFilter, exemptions, render_tunnel
 from korat.core.table.host import HostSequences
 from korat.core.table.member import Membership
 from korat.core.table.value import NodePolicy
@@ -41,6 +42,7 @@ class Pool(NamedTuple):
 
     prefix: Prefix
     nat_outgoing: bool
+    encapsulated: bool = False
 
 
 class OwnPolicy(NamedTuple):
@@ -60,7 +62,8 @@ class NodeInput:
 
     ``untouched`` are prefixes to which pods keep their addresses, as the Azure virtual network;
     ``hosts`` are the nodes' addresses, which count when natOutgoingExclusions says so. ``own`` is
-    None where no host endpoint governs the node's own interfaces.
+    None where no host endpoint governs the node's own interfaces, ``filter`` where no tunnel is to
+    be guarded. ``tunnels`` are the tunnels' devices with the node's own address.
     """
 
     policy: NodePolicy
@@ -69,6 +72,8 @@ class NodeInput:
     untouched: tuple[Prefix, ...] = ()
     hosts: tuple[Addr, ...] = ()
     own: HostInput | None = None
+    filter: TunnelFilter | None = None
+    tunnels: tuple[tuple[str, Addr], ...] = ()
 
 
 def render(node: NodeInput) -> Ruleset:
@@ -86,6 +91,7 @@ def render_slow(node: NodeInput, cluster: Cluster, local: Iterable[Endpoint]) ->
         policy,
         render_nat(nat_settings(node)),
         own,
+        _render_tunnel(node),
     )
 
 
@@ -97,6 +103,7 @@ class NodeRenderer:
         self._nat: tuple[object, Ruleset] = None, Ruleset()
         self._hosts = HostRenderer()
         self._own: HostInput | None = None
+        self._tunnel: tuple[object, Ruleset] = None, Ruleset()
         self._counters: tuple[Counters, Counters, Counters] = {}, {}, {}
         self._policy: tuple[object, PolicyRenderer | None] = None, None
 
@@ -109,9 +116,11 @@ class NodeRenderer:
         if self._nat[0] != nat:
             self._nat = nat, render_nat(nat)
         self._own, own = node.own, _render_own(self._hosts, node)
+        if self._tunnel[0] != (node.filter, hooks[1]):
+            self._tunnel = (node.filter, hooks[1]), _render_tunnel(node)
         policy = self._rendered(node)
         counters = self._counted(policy.counters, own.counters)
-        return _union(counters, self._hooks[1], policy, self._nat[1], own)
+        return _union(counters, self._hooks[1], policy, self._nat[1], own, self._tunnel[1])
 
     def _counted(self, some: Counters, more: Counters) -> Counters:
         """Both; there may be thousands, so they are one object as long as they are the same."""
@@ -135,7 +144,13 @@ class NodeRenderer:
 def _render_own(renderer: HostRenderer, node: NodeInput) -> Ruleset:
     if node.own is None:
         return Ruleset()
-    return renderer.render(node.own, host_settings(node.felix), outcome_settings(node.felix))
+    return renderer.render(node.own, host_settings(node), outcome_settings(node.felix))
+
+
+def _render_tunnel(node: NodeInput) -> Ruleset:
+    if node.filter is None:
+        return Ruleset()
+    return render_tunnel(node.filter, hook_settings(node.felix).interface_prefixes)
 
 
 def host_sequences(
@@ -151,10 +166,15 @@ def host_sequences(
     return HostSequences.of(HostNode(cluster, who, safe, prefixes)) if who else None
 
 
-def host_settings(felix: FelixSettings) -> HostSettings:
-    """Felix's settings of host endpoints."""
-    hooks = hook_settings(felix)
-    return HostSettings(drop_invalid=hooks.drop_invalid, cuts=hooks.cuts)
+def host_settings(node: NodeInput) -> HostSettings:
+    """Felix's settings of host endpoints; they let the cluster's own tunnel by."""
+    hooks, tunnel = hook_settings(node.felix), exemptions(node.filter)
+    return HostSettings(
+        drop_invalid=hooks.drop_invalid,
+        cuts=hooks.cuts,
+        exempt_in=tunnel.inbound,
+        exempt_out=tunnel.outbound,
+    )
 
 
 def hook_settings(felix: FelixSettings) -> HookSettings:
@@ -163,6 +183,9 @@ def hook_settings(felix: FelixSettings) -> HookSettings:
         interface_prefixes=tuple(dict.fromkeys((OWN_PREFIX, *felix.interface_prefix))),
         endpoint_to_host=HostAction(felix.default_endpoint_to_host_action),
         drop_invalid=not felix.disable_conntrack_invalid_check,
+        allow_vxlan=felix.allow_vxlan_packets_from_workloads,
+        vxlan_port=felix.vxlan_port,
+        allow_ipip=felix.allow_ipip_packets_from_workloads,
         spoofing_allowed=felix.workload_source_spoofing == "Any",
         cuts=felix.rejudge_connections,
         reject=felix.nftables_filter_deny_action == "Reject",
@@ -188,10 +211,14 @@ def nat_settings(node: NodeInput) -> NatSettings:
     """Felix's settings of source NAT, with the pools they are about."""
     felix = node.felix
     hosts = node.hosts if felix.nat_outgoing_exclusions == _POOLS_AND_HOSTS else ()
-    pools = (pool.prefix for pool in node.pools)
+    pools = tuple(pool.prefix for pool in node.pools)
+    translated = [pool for pool in node.pools if pool.nat_outgoing]
     return NatSettings(
-        translated=tuple(pool.prefix for pool in node.pools if pool.nat_outgoing),
+        translated=tuple(pool.prefix for pool in translated),
         untouched=(*pools, *node.untouched, *map(Prefix.of, hosts)),
+        encapsulated=tuple(pool.prefix for pool in translated if pool.encapsulated),
+        pools=(*pools, *map(Prefix.of, hosts)),
+        tunnels=node.tunnels,
         ports=Span(*felix.nat_port_range) if felix.nat_port_range else None,
         address=felix.nat_outgoing_address,
     )
