@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import structlog
 
 from korat.agent.connections import Connections, Looked
+from korat.agent.overlay import Plans
+from korat.agent.tunnel import Tunnels
 from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Family
 from korat.core.policy.host import HostInterface
@@ -20,6 +22,7 @@ from korat.core.render.nft.cut import (
 )
 from korat.core.render.nft.key import Key
 from korat.core.render.nft.node import OwnPolicy
+from korat.core.route.vxlan import Link
 from korat.core.table.value import NodePolicy
 from korat.drivers.kernel import address, fence, local_route, route_lookup, sysctl
 from korat.drivers.kernel.conntrack import Conntrack
@@ -137,11 +140,14 @@ class NodeKernel:
         self,
         on_looked: Callable[[Looked], None] = lambda _: None,
         give_way: Callable[[], None] = lambda: None,
+        tunnels: Tunnels | None = None,
     ) -> None:
         """``on_looked`` hears each time that live connections have been looked at.
 
-        ``give_way`` is asked between two pieces of that work.
+        ``give_way`` is asked between two pieces of that work. ``tunnels`` is None where the
+        networking option has none.
         """
+        self._tunnels = tunnels
         self._table = Table(give_way)
         # Each thread has its own, since one reads long.
         self._conntrack, self._judged = Conntrack(), Conntrack()
@@ -195,3 +201,12 @@ class NodeKernel:
     def interfaces(self) -> tuple[HostInterface, ...]:
         """The node's interfaces and their addresses, as they are now."""
         return tuple(HostInterface(name, found) for name, found in address.all_addresses().items())
+
+    def links(self) -> tuple[Link, ...]:
+        """The same, as tunnels need to know them."""
+        return address.links()
+
+    def sync_tunnels(self, plans: Plans, felix: FelixSettings) -> None:
+        """Make these the tunnels; what cannot be done now is tried again without the loop."""
+        if self._tunnels is not None:
+            self._tunnels.want(plans, felix.route_refresh_s)

@@ -15,6 +15,7 @@ import structlog
 
 from korat.agent.feed import Batch
 from korat.agent.intent import Intent, NodeState
+from korat.agent.overlay import Plans
 from korat.agent.precedence import Precedence
 from korat.core.errors import Invalid, KoratError, Problem
 from korat.core.model import codec
@@ -25,6 +26,7 @@ from korat.core.policy.host import HostInterface
 from korat.core.render.nft.diff import stages
 from korat.core.render.nft.node import OwnPolicy
 from korat.core.render.nft.ruleset import Ruleset
+from korat.core.route.vxlan import Link
 from korat.core.table.value import NodePolicy
 from korat.ports import Record
 
@@ -53,6 +55,12 @@ class Kernel(Protocol):
 
     def interfaces(self) -> tuple[HostInterface, ...]:
         """The node's interfaces and their addresses, as they are now."""
+
+    def links(self) -> tuple[Link, ...]:
+        """The same, as tunnels need to know them."""
+
+    def sync_tunnels(self, plans: Plans, felix: FelixSettings) -> None:
+        """Make these the tunnels; what cannot be done now is tried again without the loop."""
 
 
 class NodeLoop:
@@ -155,12 +163,13 @@ class NodeLoop:
         is thrown away, and begun anew with a complete read.
         """
         interfaces = None if self._seen else self._kernel.interfaces()
+        links = self._kernel.links() if interfaces is not None and self._state.tunnelled else ()
         batches, self._taken = self._taken, []
         try:
             for batch in batches:
                 self._merge(batch)
             if interfaces is not None:
-                self._state.see(interfaces)
+                self._state.see(interfaces, links)
                 self._seen = True
             self._wanted = self._state.intent() if self._read else None
         except Exception:
@@ -209,6 +218,8 @@ class NodeLoop:
             self._kernel.apply(transaction)
         self._in_kernel, self._enforced = wanted.ruleset, wanted
         self._route(wanted.routes)
+        if wanted.tunnels is not None:
+            self._kernel.sync_tunnels(wanted.tunnels, wanted.felix)
         self._kernel.rejudge(wanted.policy, wanted.felix, wanted.own)
         self._tell_problems(wanted)
         took_ms = round((time.perf_counter() - begun) * 1000, 1)

@@ -30,7 +30,7 @@ from korat.agent.workload import Workloads
 from korat.core.errors import Conflict, Unavailable
 from korat.core.model.endpoint import Node
 from korat.core.model.key import Key
-from korat.core.net.address import Prefix
+from korat.core.net.address import Family, Prefix
 from korat.drivers.kernel.address import interface_addresses
 from korat.drivers.kernel.conntrack import Conntrack
 from korat.drivers.kernel.monitor import Monitor
@@ -110,10 +110,12 @@ async def _serve_until_told(path: Path, workloads: Workloads) -> None:
 
 def _announce(client: Client, settings: NodeSettings) -> None:
     """Say who this node is, as soon as the datastore can be written."""
-    address = node_address(settings.ip, interface_addresses())
+    found = interface_addresses()
+    address = node_address(settings.ip, found)
+    address6 = node_address(settings.ip6, found, Family.V6)
     while True:
         try:
-            announce(client, settings, address)
+            announce(client, settings, address, address6)
         except (Unavailable, Conflict) as error:
             log.warning("cannot announce the node", error=str(error), retry_s=_RETRY_S)
             time.sleep(_RETRY_S)

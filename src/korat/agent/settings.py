@@ -1,7 +1,8 @@
 """How ``korat node run`` is told what to do: calico/node's own environment variables.
 
-Source: calico/node's startup (NODENAME, IP, CALICO_NETWORKING_BACKEND, CALICO_IPV4POOL_*). Korat's
-own variables start with ``KORAT_``. FELIX_* settings live in ``korat.core.model.felix``.
+Source: calico/node's startup (NODENAME, IP, IP6, CALICO_NETWORKING_BACKEND, CALICO_IPV4POOL_*,
+CALICO_IPV6POOL_*). Korat's own variables start with ``KORAT_``. FELIX_* settings live in
+``korat.core.model.felix``.
 """
 
 import socket
@@ -11,24 +12,44 @@ from pathlib import Path
 
 from korat.cni.request import RUN_DIR, SOCKET_NAME
 from korat.core.errors import Invalid, Problem
-from korat.core.net.address import Prefix
-
-_BLOCK_SIZES = range(20, 33)
+from korat.core.net.address import Family, Prefix
 
 #: What CALICO_NETWORKING_BACKEND may be, and why the others are refused.
+BACKENDS = ("none", "vxlan")
 _REFUSED_BACKENDS = {
-    "bird": "Azure's fabric ignores routes learned by BGP; use none, with user-defined routes",
-    "vxlan": "this version has no VXLAN data path yet; use none, with user-defined routes",
+    "bird": "Azure's fabric ignores routes learned by BGP; use none, with user-defined routes, "
+    "or vxlan"
+}
+_CROSS_SUBNET = (
+    "Azure's fabric drops pods' packets that are not encapsulated, within one subnet too, so it "
+    "must be Always"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _PoolDefaults:
+    """What the variables of one IP version's pool are called by, and what holds without them."""
+
+    prefix: str
+    sizes: range
+    size: str
+    nat: str
+
+
+_POOLS = {
+    Family.V4: _PoolDefaults("CALICO_IPV4POOL", range(20, 33), "26", "true"),
+    Family.V6: _PoolDefaults("CALICO_IPV6POOL", range(116, 129), "122", "false"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """The pool to create when the datastore has none (CALICO_IPV4POOL_*)."""
+    """A pool to create when the datastore has none of its IP version (CALICO_IPV4POOL_*)."""
 
     cidr: Prefix
     nat_outgoing: bool
     block_size: int
+    vxlan_mode: str = "Never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +57,10 @@ class NodeSettings:
     """Everything one node agent is told at start."""
 
     node_name: str
+    backend: str
     ip: str  # an address, a CIDR, or "autodetect"
-    pool: PoolSettings | None
+    ip6: str  # the same, or "none"
+    pools: tuple[PoolSettings, ...]
     run_dir: Path
     ready_file: Path | None
 
@@ -55,44 +78,62 @@ def node_settings(environ: Mapping[str, str]) -> NodeSettings:
     """
     problems: list[Problem] = []
     backend = environ.get("CALICO_NETWORKING_BACKEND", "none")
-    if backend != "none":
-        reason = _REFUSED_BACKENDS.get(backend, "must be none, vxlan or bird")
+    if backend not in BACKENDS:
+        reason = _REFUSED_BACKENDS.get(backend, f"must be {' or '.join(BACKENDS)}")
         problems.append(Problem("", "CALICO_NETWORKING_BACKEND", backend, reason))
     name = environ.get("NODENAME") or socket.gethostname().lower()
     ip = environ.get("IP") or "autodetect"
     if ip != "autodetect" and not _is_cidr(ip):
         problems.append(Problem("", "IP", ip, "must be autodetect, an address or a CIDR"))
-    pool = _pool(environ, problems)
+    ip6 = environ.get("IP6") or "none"
+    if ip6 not in ("none", "autodetect") and not _is_cidr(ip6):
+        problems.append(Problem("", "IP6", ip6, "must be none, autodetect, an address or a CIDR"))
+    ipip = environ.get("CALICO_IPV4POOL_IPIP", "Never")
+    if ipip not in ("Never", "off", ""):
+        rule = "Azure's fabric drops IP protocol 4 (IPIP), so it must be Never"
+        problems.append(Problem("", "CALICO_IPV4POOL_IPIP", ipip, rule))
+    found = (_pool(environ, backend, family, problems) for family in Family)
+    pools = tuple(pool for pool in found if pool is not None)
     if problems:
         raise Invalid(problems)
     ready = environ.get("KORAT_READY_FILE")
     return NodeSettings(
         node_name=name,
+        backend=backend,
         ip=ip,
-        pool=pool,
+        ip6=ip6,
+        pools=pools,
         run_dir=Path(environ.get("KORAT_RUN_DIR") or RUN_DIR),
         ready_file=Path(ready) if ready else None,
     )
 
 
-def _pool(environ: Mapping[str, str], problems: list[Problem]) -> PoolSettings | None:
-    ipip = environ.get("CALICO_IPV4POOL_IPIP", "Never")
-    if ipip not in ("Never", "off", ""):
-        rule = "Azure's fabric drops IP protocol 4 (IPIP), so it must be Never"
-        problems.append(Problem("", "CALICO_IPV4POOL_IPIP", ipip, rule))
-    text = environ.get("CALICO_IPV4POOL_CIDR")
+def _pool(
+    environ: Mapping[str, str], backend: str, family: Family, problems: list[Problem]
+) -> PoolSettings | None:
+    defaults = _POOLS[family]
+    prefix = defaults.prefix
+    text = environ.get(f"{prefix}_CIDR")
     if not text or environ.get("NO_DEFAULT_POOLS", "").lower() == "true":
         return None
-    block_size = environ.get("CALICO_IPV4POOL_BLOCK_SIZE") or "26"
-    if not block_size.isdecimal() or int(block_size) not in _BLOCK_SIZES:
-        rule = "must be a prefix length from 20 to 32"
-        problems.append(Problem("", "CALICO_IPV4POOL_BLOCK_SIZE", block_size, rule))
+    # Calico's default is Never; without any encapsulation this networking option carries nothing.
+    mode = environ.get(f"{prefix}_VXLAN") or ("Always" if backend == "vxlan" else "Never")
+    size = environ.get(f"{prefix}_BLOCK_SIZE") or defaults.size
+    faults = []
+    if mode not in ("Never", "Always"):
+        rule = _CROSS_SUBNET if mode == "CrossSubnet" else "must be Never or Always"
+        faults.append(Problem("", f"{prefix}_VXLAN", mode, rule))
+    if not size.isdecimal() or int(size) not in defaults.sizes:
+        rule = f"must be a prefix length from {defaults.sizes[0]} to {defaults.sizes[-1]}"
+        faults.append(Problem("", f"{prefix}_BLOCK_SIZE", size, rule))
+    if not _is_cidr(text) or Prefix.parse(text).family is not family:
+        rule = f"must be a CIDR of IPv{family.value}"
+        faults.append(Problem("", f"{prefix}_CIDR", text, rule))
+    problems += faults
+    if faults:
         return None
-    if not _is_cidr(text):
-        problems.append(Problem("", "CALICO_IPV4POOL_CIDR", text, "must be a CIDR"))
-        return None
-    nat = environ.get("CALICO_IPV4POOL_NAT_OUTGOING", "true").lower() == "true"
-    return PoolSettings(Prefix.parse(text), nat, int(block_size))
+    nat = environ.get(f"{prefix}_NAT_OUTGOING", defaults.nat).lower() == "true"
+    return PoolSettings(Prefix.parse(text), nat, int(size), mode)
 
 
 def _is_cidr(text: str) -> bool:

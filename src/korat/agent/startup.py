@@ -25,16 +25,19 @@ from korat.drivers.store.client import Client, initialize
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_POOL = "default-ipv4-ippool"
+DEFAULT_POOLS = {Family.V4: "default-ipv4-ippool", Family.V6: "default-ipv6-ippool"}
+#: The variable that says which of its addresses the node is known by.
+_VARIABLE = {Family.V4: "IP", Family.V6: "IP6"}
 
+_OWN_TYPE = "CalicoNodeIP"
 _NOT_THE_NODES = re.compile(
     r"(docker|cbr|dummy|podman|virbr|lxcbr|veth|br-|cali|tunl|flannel|kube-ipvs|cni"
     r"|vxlan\.calico|vxlan-v6\.calico|wireguard\.cali|wg-v6\.cali|nodelocaldns).*|lo"
 )
 
 
-def node_address(wanted: str, found: Iterable[InterfaceAddress]) -> str:
-    """The node's address with its mask, ``10.10.0.4/24``.
+def node_address(wanted: str, found: Iterable[InterfaceAddress], family: Family = Family.V4) -> str:
+    """The node's address with its mask, ``10.10.0.4/24``; empty for ``none``.
 
     ``wanted`` is the IP setting: ``autodetect`` takes the first interface that is neither ours nor
     another network tool's; an address without a mask gets the mask it has on its interface.
@@ -42,39 +45,52 @@ def node_address(wanted: str, found: Iterable[InterfaceAddress]) -> str:
     Raises:
         NotFound: no interface has it.
     """
-    candidates = of_family(tuple(found), Family.V4)
+    variable = _VARIABLE[family]
+    candidates = of_family(tuple(found), family)
+    if wanted == "none":
+        return ""
     if wanted == "autodetect":
         usable = [c for c in candidates if not _NOT_THE_NODES.fullmatch(c.interface)]
         if not usable:
-            raise NotFound("no interface has an IPv4 address", "set IP to the node's address")
+            raise NotFound(
+                f"no interface has an IPv{family.value} address",
+                f"set {variable} to the node's address",
+            )
         return f"{usable[0].address}/{usable[0].prefix_length}"
     if "/" in wanted:
         return wanted
     for candidate in candidates:
         if str(candidate.address) == wanted:
             return f"{wanted}/{candidate.prefix_length}"
-    raise NotFound(f"IP {wanted} is on no interface of this node", "set IP to one of its addresses")
+    raise NotFound(
+        f"{variable} {wanted} is on no interface of this node",
+        f"set {variable} to one of its addresses",
+    )
 
 
-def announce(client: Client, settings: NodeSettings, address: str) -> None:
-    """Write what every cluster has, this node's Node, and the first pool.
+def announce(client: Client, settings: NodeSettings, address: str, address6: str = "") -> None:
+    """Write what every cluster has, this node's Node, and the first pools.
 
     Raises:
         Unsupported: another node has the address already.
     """
     initialize(client, __version__)
-    if settings.pool is not None:
-        _first_pool(client, settings.pool)
+    for pool in settings.pools:
+        _first_pool(client, pool)
     nodes = client.read(["Node"])
     _refuse_shared_address(nodes.of("Node"), settings.node_name, address)
     key = Key("Node", "", settings.node_name)
     before = nodes.by_key.get(key)
     if not isinstance(before, Node):
         before = Node(metadata=Metadata(name=settings.node_name))
-    bgp = replace(before.spec.bgp or NodeBgp(), ipv4_address=address)
-    own = NodeAddress(address=address.partition("/")[0], type="CalicoNodeIP")
-    others = tuple(a for a in before.spec.addresses if a.type != own.type)
-    node = replace(before, spec=replace(before.spec, bgp=bgp, addresses=(own, *others)))
+    bgp = replace(before.spec.bgp or NodeBgp(), ipv4_address=address, ipv6_address=address6)
+    own = tuple(
+        NodeAddress(address=each.partition("/")[0], type=_OWN_TYPE)
+        for each in (address, address6)
+        if each
+    )
+    others = tuple(a for a in before.spec.addresses if a.type != _OWN_TYPE)
+    node = replace(before, spec=replace(before.spec, bgp=bgp, addresses=(*own, *others)))
     client.apply(node)
     log.info("node announced", node=settings.node_name, address=address)
 
@@ -92,12 +108,18 @@ def _refuse_shared_address(nodes: Iterable[object], name: str, address: str) -> 
 
 
 def _first_pool(client: Client, pool: PoolSettings) -> None:
-    if client.read(["IPPool"]).of("IPPool"):
+    """Make the pool, unless there is one of its IP version, whatever it is called."""
+    family = pool.cidr.family
+    there = (p for p in client.read(["IPPool"]).of("IPPool") if isinstance(p, IPPool))
+    if any((Family.V6 if ":" in p.spec.cidr else Family.V4) is family for p in there):
         return
     spec = IPPoolSpec(
-        cidr=str(pool.cidr), nat_outgoing=pool.nat_outgoing, block_size=pool.block_size
+        cidr=str(pool.cidr),
+        nat_outgoing=pool.nat_outgoing,
+        block_size=pool.block_size,
+        vxlan_mode=pool.vxlan_mode,
     )
-    fresh = with_defaults(IPPool(metadata=Metadata(name=DEFAULT_POOL), spec=spec))
+    fresh = with_defaults(IPPool(metadata=Metadata(name=DEFAULT_POOLS[family]), spec=spec))
     try:
         client.create(fresh)
     except Conflict:

@@ -55,6 +55,12 @@ class Kernel:
     def interfaces(self):
         return ()
 
+    def links(self):
+        return ()
+
+    def sync_tunnels(self, plans, _felix):
+        self.tunnels = plans
+
 
 def endpoint(name: str, address: str, node: str = "vm1") -> WorkloadEndpoint:
     spec = WorkloadEndpointSpec(

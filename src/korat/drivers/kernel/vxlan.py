@@ -21,6 +21,7 @@ from korat.core.net.address import Addr, Family, Prefix
 from korat.core.route.tunnel import (
     CLUSTER_PROTOCOL,
     DEVICE_NAMES,
+    ON_DEVICE,
     Device,
     RouteKind,
     TunnelRoute,
@@ -44,7 +45,7 @@ from korat.drivers.kernel.family import AF
 _UP = 0x01
 _NO_DAD = 0x02
 _PERMANENT, _NO_ARP, _SELF = 0x80, 0x40, 0x02
-_SCOPE_LINK = 253
+_SCOPE_LINK, _SCOPE_NOWHERE = 253, 255
 _MAIN = 254
 _RTPROT_KERNEL = 2
 _RTN_BLACKHOLE = 6
@@ -200,8 +201,12 @@ class Tunnel:
         self._ip.route("replace", **self._request(route))
 
     def _remove_route(self, route: TunnelRoute) -> None:
+        request = self._request(route)
+        if route.kind in ON_DEVICE:
+            # Whoever made it: what is on the device is korat's.
+            request |= {"proto": 0, "scope": _SCOPE_NOWHERE}
         with _gone_is_fine():
-            self._ip.route("del", **self._request(route))
+            self._ip.route("del", **request)
 
     def _request(self, route: TunnelRoute) -> dict[str, Any]:
         request: dict[str, Any] = {

@@ -1,0 +1,203 @@
+"""Hears what happens to the tunnels: their devices, neighbours, forwarding entries and routes.
+
+One netlink socket and one thread. Most of what it hears is what korat does itself, so it tells each
+fact and lets the listener say whether it is as it should be; the kernel does not say whose doing
+a forwarding entry is. Lost messages are told as damage.
+
+Not for mending, nor for links and addresses of the node in general (``monitor``).
+Source: linux/rtnetlink.h, linux/neighbour.h, linux/if_link.h.
+"""
+
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from socket import AF_INET, AF_INET6
+
+from korat.core.net.address import Addr, Family, Prefix
+from korat.core.route.tunnel import CLUSTER_PROTOCOL, DEVICE_NAMES
+from korat.drivers.kernel.nfnetlink import attributes, messages, open_socket, received
+
+_NETLINK_ROUTE = 0
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+#: Links, neighbours (forwarding entries too), addresses and routes of both families.
+_GROUPS = (1, 3, 5, 7, 9, 11)
+_NEWLINK, _DELLINK, _NEWADDR, _DELADDR = 16, 17, 20, 21
+_NEWROUTE, _DELROUTE, _NEWNEIGH, _DELNEIGH = 24, 25, 28, 29
+_LINK_HEADER = struct.Struct("=BxHiII")
+_ADDRESS_HEADER = struct.Struct("=BBBBI")
+_NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")
+_ROUTE_HEADER = struct.Struct("=8BI")
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU = 1, 3, 4
+_NDA_DST, _NDA_LLADDR = 1, 2
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_PROTOCOL_KERNEL = 2
+_IFA_ADDRESS = 1
+_NUMBER = struct.Struct("=I")
+_UP = 0x01
+_PERMANENT = 0x80
+_MAIN = 254
+_AF_BRIDGE = 7
+_FAMILIES = {int(AF_INET): Family.V4, int(AF_INET6): Family.V6}
+_NAMES = {name: family for family, name in DEVICE_NAMES.items()}
+_QUEUE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFact:
+    """The device is as said here; ``mac`` is empty once it is gone."""
+
+    mac: str
+    mtu_bytes: int
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddressFact:
+    """The device has an address, or has it no more."""
+
+    address: Addr
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourFact:
+    """The device has a permanent neighbour; with an empty MAC it has it no more."""
+
+    address: Addr
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingFact:
+    """Frames to this MAC go to this node; None: they go nowhere."""
+
+    mac: str
+    node: Addr | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFact:
+    """There is a route to a prefix that is korat's or on the device, or no more."""
+
+    prefix: Prefix
+    present: bool
+    via: Addr | None = None
+
+
+Fact = LinkFact | AddressFact | NeighbourFact | ForwardingFact | RouteFact
+
+
+class TunnelMonitor:
+    """Tells ``hear`` each fact with its family, and None where some were lost."""
+
+    def __init__(self, hear: Callable[[Family | None, Fact | None], None]) -> None:
+        """Listens in the calling thread's network namespace from now on."""
+        self._hear = hear
+        self._devices = dict(_present())
+        self._socket = open_socket(_QUEUE_BYTES, _NETLINK_ROUTE)
+        for group in _GROUPS:
+            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        self._bell, self._ring = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name="tunnel-monitor", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ring.close()
+        self._thread.join()
+        self._socket.close()
+        self._bell.close()
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            selector.register(self._bell, selectors.EVENT_READ)
+            while not any(key.fileobj is self._bell for key, _ in selector.select()):
+                data = received(self._socket)
+                if data is None:
+                    self._hear(None, None)
+                    continue
+                for message in messages(data):
+                    for family, fact in self._facts(message.kind, message.body):
+                        self._hear(family, fact)
+
+    def _facts(self, kind: int, body: bytes) -> Iterator[tuple[Family, Fact]]:
+        if kind in (_NEWLINK, _DELLINK):
+            yield from self._link(body, gone=kind == _DELLINK)
+        elif kind in (_NEWADDR, _DELADDR):
+            yield from self._address(body, present=kind == _NEWADDR)
+        elif kind in (_NEWNEIGH, _DELNEIGH):
+            yield from self._neighbour(body, gone=kind == _DELNEIGH)
+        elif kind in (_NEWROUTE, _DELROUTE):
+            yield from self._route(body, present=kind == _NEWROUTE)
+
+    def _link(self, body: bytes, *, gone: bool) -> Iterator[tuple[Family, Fact]]:
+        _, _, index, flags, _ = _LINK_HEADER.unpack_from(body)
+        found = dict(attributes(body, _LINK_HEADER.size))
+        family = _NAMES.get(found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"))
+        if family is None:
+            # A device that was given another name is none of ours any more.
+            lost = self._devices.pop(index, None)
+            if lost is not None:
+                yield lost, LinkFact("", 0, up=False)
+            return
+        if gone:
+            self._devices.pop(index, None)
+            yield family, LinkFact("", 0, up=False)
+            return
+        self._devices[index] = family
+        mtu = _NUMBER.unpack(found[_IFLA_MTU])[0] if _IFLA_MTU in found else 0
+        yield family, LinkFact(_mac(found.get(_IFLA_ADDRESS, b"")), mtu, up=bool(flags & _UP))
+
+    def _address(self, body: bytes, *, present: bool) -> Iterator[tuple[Family, Fact]]:
+        number, _, _, scope, index = _ADDRESS_HEADER.unpack_from(body)
+        device = self._devices.get(index)
+        family = _FAMILIES.get(number)
+        if device is None or family is not device or scope:
+            return
+        found = dict(attributes(body, _ADDRESS_HEADER.size))
+        yield device, AddressFact(_addr(family, found.get(_IFA_ADDRESS, b"")), present)
+
+    def _neighbour(self, body: bytes, *, gone: bool) -> Iterator[tuple[Family, Fact]]:
+        number, index, state, _, _ = _NEIGHBOUR_HEADER.unpack_from(body)
+        device = self._devices.get(index)
+        if device is None:
+            return
+        found = dict(attributes(body, _NEIGHBOUR_HEADER.size))
+        mac, there = _mac(found.get(_NDA_LLADDR, b"")), found.get(_NDA_DST)
+        if number == _AF_BRIDGE:
+            if there is not None:
+                yield device, ForwardingFact(mac, None if gone else _addr(device, there))
+        elif _FAMILIES.get(number) is device and there is not None:
+            permanent = bool(state & _PERMANENT) and not gone
+            yield device, NeighbourFact(_addr(device, there), mac if permanent else "")
+
+    def _route(self, body: bytes, *, present: bool) -> Iterator[tuple[Family, Fact]]:
+        number, length, _, _, table, protocol, _, _, _ = _ROUTE_HEADER.unpack_from(body)
+        family = _FAMILIES.get(number)
+        if family is None or table != _MAIN:
+            return
+        found = dict(attributes(body, _ROUTE_HEADER.size))
+        index = _NUMBER.unpack(found[_RTA_OIF])[0] if _RTA_OIF in found else 0
+        on_device = self._devices.get(index) is family and protocol != _PROTOCOL_KERNEL
+        if protocol == CLUSTER_PROTOCOL or on_device:
+            base, via = found.get(_RTA_DST), found.get(_RTA_GATEWAY)
+            prefix = Prefix(family, int.from_bytes(base or b"\0", "big"), length)
+            yield family, RouteFact(prefix, present, _addr(family, via) if via else None)
+
+
+def _present() -> Iterator[tuple[int, Family]]:
+    for index, name in socket.if_nameindex():
+        if name in _NAMES:
+            yield index, _NAMES[name]
+
+
+def _mac(data: bytes) -> str:
+    return ":".join(f"{byte:02x}" for byte in data)
+
+
+def _addr(family: Family, data: bytes) -> Addr:
+    return Addr(family, int.from_bytes(data, "big"))
