@@ -13,13 +13,13 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from korat.core.errors import Invalid, Problem, Unavailable, Unsupported
+from korat.agent.address_source import AddressRequest
+from korat.core.errors import Invalid, Problem, Unavailable
 from korat.core.ipam.hostlocal import Owner, RangeSet, State, assign, range_sets
 from korat.core.net.address import Addr, Prefix
 
 DATA_DIR = "/var/lib/cni/networks"
 
-_TYPE = "host-local"
 _LAST = "last_reserved_ip."
 _LOCK = "lock"
 #: Whoever may open the lock, even to read, may hold it, and no pod would start or end any more.
@@ -120,32 +120,30 @@ class HostLocal:
     def __init__(self, pod_cidrs: Callable[[], Sequence[Prefix]]) -> None:
         self._pod_cidrs = pod_cidrs
 
-    def assign(
-        self,
-        network: str,
-        ipam: Mapping[str, object],
-        owner: Owner,
-        requested: Collection[Addr] = (),
-        heir_of: Owner | None = None,
-    ) -> tuple[Addr, ...]:
+    def assign(self, request: AddressRequest) -> tuple[Addr, ...]:
         """Addresses for one interface; the same again when it asks again.
 
         Raises:
             Invalid: the configuration or a requested address is wrong.
             Unavailable: no address is free, or the node has no pod CIDR yet.
             Conflict: a requested address is another's.
-            Unsupported: the configuration wants another IPAM.
         """
-        sets = self._sets(ipam)
-        return self._files(network, ipam).assign(sets, owner, requested, heir_of)
+        sets = self._sets(request.ipam)
+        files = self._files(request.network, request.ipam)
+        return files.assign(sets, request.owner, request.requested, request.heir_of)
 
     def release(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
         """Free an interface's addresses and return them; needs no pod CIDR."""
         return self._files(network, ipam).release(owner)
 
-    def held(self, network: str, ipam: Mapping[str, object]) -> Mapping[Addr, Owner]:
-        """Every address of the network that is given out on this node."""
-        return self._files(network, ipam).held()
+    def of(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
+        """An interface's addresses."""
+        held = self._files(network, ipam).held()
+        return tuple(sorted(addr for addr, holder in held.items() if holder == owner))
+
+    def owners(self, network: str, ipam: Mapping[str, object]) -> frozenset[Owner]:
+        """Everybody who has an address of the network on this node."""
+        return frozenset(self._files(network, ipam).held().values())
 
     def check(self, ipam: Mapping[str, object]) -> None:
         """Raise what an ``assign`` would for the configuration's or the node's sake.
@@ -153,16 +151,10 @@ class HostLocal:
         Raises:
             Invalid: the configuration is wrong.
             Unavailable: the node has no pod CIDR yet.
-            Unsupported: the configuration wants another IPAM.
         """
         self._sets(ipam)
 
     def _sets(self, ipam: Mapping[str, object]) -> tuple[RangeSet, ...]:
-        if ipam.get("type", _TYPE) != _TYPE:
-            raise Unsupported(
-                f"ipam.type {ipam['type']!r} is not supported by this node",
-                f"set it to {_TYPE} in the CNI network configuration",
-            )
         return range_sets(ipam, self._pod_cidrs())
 
     def _files(self, network: str, ipam: Mapping[str, object]) -> Reservations:

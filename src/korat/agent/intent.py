@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from korat.agent.overlay import Overlays, Plans
+from korat.agent.settings import VXLAN
 from korat.core.errors import Problem
 from korat.core.model.builtin import INFORMATION
 from korat.core.model.config import ClusterInformation, IPPool
@@ -40,8 +41,6 @@ from korat.core.table.value import NodePolicy
 
 T = TypeVar("T")
 
-#: The networking option (CALICO_NETWORKING_BACKEND) in which the node has tunnels.
-VXLAN = "vxlan"
 #: What Calico's address management keeps: of it only the blocks matter here, and only to tunnels.
 _ADDRESS_KINDS = frozenset({"IPAMBlock", "BlockAffinity", "IPAMHandle", "IPAMConfig", "IPAMHost"})
 

@@ -12,20 +12,26 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
 
+from korat.agent.address_source import CALICO, HOST_LOCAL, AddressSources
+from korat.agent.calico_ipam import CalicoIpam
 from korat.agent.cni import serve
-from korat.agent.feed import Feed
+from korat.agent.feed import Batch, Feed
 from korat.agent.hostlocal import HostLocal
+from korat.agent.intent import Intent
 from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
 from korat.agent.observe import Observer
 from korat.agent.precedence import Precedence
 from korat.agent.settings import NodeSettings, node_settings
 from korat.agent.startup import announce, node_address
+from korat.agent.tunnel import Tunnels
+from korat.agent.tunnel_address import TunnelAddress, TunnelAddresses
+from korat.agent.tunnel_report import TunnelReporter
 from korat.agent.workload import Workloads
 from korat.core.errors import Conflict, Unavailable
 from korat.core.model.endpoint import Node
@@ -61,7 +67,8 @@ def run(environ: Mapping[str, str]) -> None:
     settings = node_settings(environ)
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     precedence = Precedence()
-    kernel = NodeKernel(give_way=precedence.give_way)
+    tunnels = Tunnels(TunnelReporter(settings.run_dir).planned) if settings.tunnelled else None
+    kernel = NodeKernel(give_way=precedence.give_way, tunnels=tunnels)
     kernel.prepare()
     store = open_store(environ)
     _announce(Client(store), settings)
@@ -80,16 +87,21 @@ def run(environ: Mapping[str, str]) -> None:
         node_name=settings.node_name,
         store=store,
         links=Veths(),
-        ipam=HostLocal(lambda: _pod_cidrs(store, settings.node_name)),
+        ipam=_address_sources(store, settings.node_name),
         forget=conntrack.forget,
         wait_programmed=lambda _key, timeout_s: _programmed(store, loop, timeout_s),
         ready=lambda: "" if loop.ready else "the first policy is not in the kernel",
+        mtu_bytes=lambda: _pod_mtu(loop.enforced),
     )
-    with (
-        contextlib.closing(kernel),
-        conntrack,
-        _threads(loop, Feed(store, loop.deliver, lost), observer),
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(kernel))
+        stack.enter_context(conntrack)
+        deliver: Callable[[Batch], None] = loop.deliver
+        if tunnels is not None:
+            tunnels.start()
+            stack.callback(tunnels.close)
+            deliver = _addressing(stack, TunnelAddress(store, settings.node_name), loop.deliver)
+        stack.enter_context(_threads(loop, Feed(store, deliver, lost), observer))
         asyncio.run(_serve_until_told(settings.socket_path, workloads))
 
 
@@ -106,6 +118,34 @@ async def _serve_until_told(path: Path, workloads: Workloads) -> None:
         server.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await server
+
+
+def _addressing(
+    stack: contextlib.ExitStack, address: TunnelAddress, deliver: Callable[[Batch], None]
+) -> Callable[[Batch], None]:
+    """Keep the tunnels' addresses; what is to be called with each batch for that."""
+    keeper = TunnelAddresses(address)
+    keeper.start()
+    stack.callback(keeper.close)
+
+    def told(batch: Batch) -> None:
+        if any(key.kind == "IPPool" or key in address.keys for key in batch.changes):
+            keeper.ring()
+        deliver(batch)
+
+    return told
+
+
+def _address_sources(store: Store, node_name: str) -> AddressSources:
+    host_local = HostLocal(lambda: _pod_cidrs(store, node_name))
+    return AddressSources({HOST_LOCAL: host_local, CALICO: CalicoIpam(store, node_name)})
+
+
+def _pod_mtu(enforced: Intent | None) -> int:
+    """What workloads' links have room for: the least of the tunnels', 0 where there is none."""
+    plans = enforced.tunnels if enforced is not None else None
+    sizes = [plan.mtu.size_bytes for plan in (plans or {}).values() if plan.mtu is not None]
+    return min(sizes, default=0)
 
 
 def _announce(client: Client, settings: NodeSettings) -> None:

@@ -15,7 +15,8 @@ from korat.core.errors import Invalid, Problem
 from korat.core.net.address import Family, Prefix
 
 #: What CALICO_NETWORKING_BACKEND may be, and why the others are refused.
-BACKENDS = ("none", "vxlan")
+NONE, VXLAN = "none", "vxlan"
+BACKENDS = (NONE, VXLAN)
 _REFUSED_BACKENDS = {
     "bird": "Azure's fabric ignores routes learned by BGP; use none, with user-defined routes, "
     "or vxlan"
@@ -63,6 +64,11 @@ class NodeSettings:
     pools: tuple[PoolSettings, ...]
     run_dir: Path
     ready_file: Path | None
+
+    @property
+    def tunnelled(self) -> bool:
+        """Whether the networking option is one with tunnels."""
+        return self.backend == VXLAN
 
     @property
     def socket_path(self) -> Path:
@@ -117,7 +123,7 @@ def _pool(
     if not text or environ.get("NO_DEFAULT_POOLS", "").lower() == "true":
         return None
     # Calico's default is Never; without any encapsulation this networking option carries nothing.
-    mode = environ.get(f"{prefix}_VXLAN") or ("Always" if backend == "vxlan" else "Never")
+    mode = environ.get(f"{prefix}_VXLAN") or ("Always" if backend == VXLAN else "Never")
     size = environ.get(f"{prefix}_BLOCK_SIZE") or defaults.size
     faults = []
     if mode not in ("Never", "Always"):

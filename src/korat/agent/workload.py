@@ -9,12 +9,13 @@ Not for the protocol; ``korat.agent.cni`` speaks it.
 Source: Calico cni-plugin/pkg/{plugin,k8s}; CNI specification 1.1.0.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 
+from korat.agent.address_source import AddressRequest, AddressSource
 from korat.agent.workload_endpoint import endpoint, key_of, pod_of, provide_profile, stored
 from korat.agent.workload_removal import Removal, alias_of, of_request, stale
 from korat.agent.workload_request import Request
@@ -23,6 +24,7 @@ from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Problem, 
 from korat.core.ipam.hostlocal import Owner
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
+from korat.core.model.pod import Pod
 from korat.core.net.address import Addr, Prefix
 from korat.drivers.kernel.veth import Seen, Veth
 from korat.drivers.store.client import Client
@@ -49,31 +51,12 @@ class Links(Protocol):
         """Every link's owner, by the link's name."""
 
 
-class Ipam(Protocol):
-    """Where addresses come from; ``korat.agent.hostlocal.HostLocal``."""
-
-    def assign(
-        self,
-        network: str,
-        ipam: Mapping[str, object],
-        owner: Owner,
-        requested: Collection[Addr] = (),
-        heir_of: Owner | None = None,
-    ) -> tuple[Addr, ...]:
-        """Addresses for one interface; the same again when it asks again."""
-
-    def release(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
-        """Free an interface's addresses and return them."""
-
-    def held(self, network: str, ipam: Mapping[str, object]) -> Mapping[Addr, Owner]:
-        """Every address that is given out."""
-
-    def check(self, ipam: Mapping[str, object]) -> None:
-        """Raise if no address can be given out now."""
-
-
 def _always_ready() -> str:
     return ""
+
+
+def _kernels_own() -> int:
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +65,18 @@ class Workloads:
 
     ``wait_programmed`` waits until the endpoint's policy is in the kernel, and says whether it is.
     ``forget`` deletes the tracked connections of addresses and says how many there were.
-    ``ready`` gives the reason why the node cannot take workloads now, or nothing.
+    ``ready`` gives the reason why the node cannot take workloads now, or nothing. ``mtu_bytes`` is
+    what a link gets whose configuration says nothing; 0 leaves it to the kernel.
     """
 
     node_name: str
     store: Store
     links: Links
-    ipam: Ipam
+    ipam: AddressSource
     wait_programmed: Callable[[Key, float], bool]
     forget: Callable[[Iterable[Addr]], int]
     ready: Callable[[], str] = _always_ready
+    mtu_bytes: Callable[[], int] = _kernels_own
 
     def add(self, request: Request) -> dict[str, Any]:
         """Network one workload and return the CNI result; the same again when asked again.
@@ -106,7 +91,7 @@ class Workloads:
         before = self._endpoint(key_of(request, self.node_name))
         link = self.links.read(request.host_name, request.env.netns, request.owner.ifname)
         try:
-            addrs = self._assign(request, before)
+            addrs = self._assign(request, before, pod)
             seen = self._linked(request, link, addrs)
             provide_profile(request, self._client)
             networks = [str(Prefix.of(addr)) for addr in addrs]
@@ -145,11 +130,11 @@ class Workloads:
         if seen is None:
             raise NotFound(f"link {request.host_name} is gone")
         faults = differences(request, seen)
-        held = self.ipam.held(config.name, config.ipam)
+        held = self.ipam.of(config.name, config.ipam, request.owner)
         faults += [
             f"address {addr} is not reserved for this container"
             for addr in addresses_of(config.prev_result)
-            if held.get(addr) != request.owner
+            if addr not in held
         ]
         key = key_of(request, self.node_name)
         stored = self._endpoint(key)
@@ -170,7 +155,7 @@ class Workloads:
                 [Problem("CNI request", "cni.dev/valid-attachments", None, "GC needs it")]
             )
         config, failures = request.config, []
-        holders = self.ipam.held(config.name, config.ipam).values()
+        holders = self.ipam.owners(config.name, config.ipam)
         for removal in stale(request, self.links.owners(), holders, self._endpoints()):
             try:
                 self._remove(removal)
@@ -202,13 +187,17 @@ class Workloads:
             if isinstance(found, WorkloadEndpoint) and found.spec.node == self.node_name:
                 yield found
 
-    def _assign(self, request: Request, before: WorkloadEndpoint | None) -> tuple[Addr, ...]:
-        """Addresses; a new container of a known pod follows the old one in its address."""
+    def _assign(
+        self, request: Request, before: WorkloadEndpoint | None, pod: Pod | None
+    ) -> tuple[Addr, ...]:
+        """Addresses; a new container of a known pod may follow the old one in its address."""
         heir_of = None
         if before is not None and before.spec.container_id != request.owner.container_id:
             heir_of = Owner(before.spec.container_id, request.owner.ifname)
         config = request.config
-        return self.ipam.assign(config.name, config.ipam, request.owner, request.requested, heir_of)
+        return self.ipam.assign(
+            AddressRequest(config.name, config.ipam, request.owner, request.requested, heir_of, pod)
+        )
 
     def _linked(self, request: Request, link: Seen | None, addrs: tuple[Addr, ...]) -> Seen:
         """The workload's link: the one that is there if it is whole, else a new one."""
@@ -224,7 +213,7 @@ class Workloads:
                 ifname=request.owner.ifname,
                 addresses=addrs,
                 owner=alias,
-                mtu_bytes=request.config.mtu,
+                mtu_bytes=request.config.mtu or self.mtu_bytes(),
                 ip_forward=request.config.container_settings.allow_ip_forwarding,
             )
         )
@@ -252,11 +241,10 @@ class Workloads:
             log.warning("a failed ADD is not undone", subject=request.subject, error=str(error))
 
     def _remove(self, gone: Removal) -> None:
-        held = self.ipam.held(gone.network, gone.ipam)
-        addrs = [addr for addr, owner in held.items() if owner == gone.owner]
+        # The link first: it needs no store.
         for host_name in gone.host_names:
             self.links.delete(host_name, alias_of(gone.network, gone.owner))
-        self._forget(addrs, gone.owner)
+        self._forget(self.ipam.of(gone.network, gone.ipam, gone.owner), gone.owner)
         for key in gone.endpoints:
             self._delete_endpoint(key, gone.owner.container_id)
         self.ipam.release(gone.network, gone.ipam, gone.owner)

@@ -43,7 +43,7 @@ def stale(
     """What a GC takes away, from the node's links, its addresses and its endpoints.
 
     An endpoint does not say its network; it goes only when no link of any network has its
-    container.
+    container. Of a holder whose interface is not known any interface of his container counts.
     """
     config = request.config
     valid = {Owner(a.container_id, a.ifname) for a in config.valid_attachments or ()}
@@ -59,7 +59,9 @@ def stale(
         for found in endpoints
         if found.spec.container_id not in alive
     }
-    for owner in sorted({*ours, *holders, *orphans} - valid):
+    wanted = {owner.container_id for owner in valid}
+    known = {holder for holder in holders if holder.ifname or holder.container_id not in wanted}
+    for owner in sorted({*ours, *known, *orphans} - valid):
         names = (ours[owner],) if owner in ours else ()
         keys = (orphans[owner],) if owner in orphans else ()
         yield Removal(config.name, config.ipam, owner, names, keys)

@@ -15,7 +15,7 @@ from korat.cli.surroundings import surroundings
 from korat.core.model.resource import Resource
 from korat.drivers.store.batch import apply
 from korat.lab import sweep
-from korat.lab.blueprint import Options
+from korat.lab.blueprint import VXLAN, Options
 from korat.lab.probe import DENIED, Probe
 from korat.lab.roster import Wanted
 from korat.lab.session import Session, attach
@@ -38,13 +38,12 @@ def demo(
     lab = attach(paths)
     _heading(console, f"The lab is up, in {done.seconds:.1f} s")
     console.print(f"[{DIM}]Networking[/]  {lab_screen.MODE_NAMES[options.mode]}")
-    console.print(
-        f"[{DIM}]Fabric[/]      VNet {lab.state.vnet_cidr}, no overlay: Azure routes pods"
-    )
+    way = "pods in VXLAN between VMs" if options.mode == VXLAN else "no overlay: Azure routes pods"
+    console.print(f"[{DIM}]Fabric[/]      VNet {lab.state.vnet_cidr}, {way}")
     for note in done.notes:
         console.print(f"[{DIM}]Note[/]        {note}")
     console.print()
-    lab_screen.show_machines(lab.state, lab.azure(), lab.pods())
+    lab_screen.show_machines(lab.state, lab.azure(), lab.pods(), lab.overlay())
     before = lab.probe(Wanted())
     _heading(console, "Without a policy")
     lab_screen.show_matrix(f"{len(before)} real connections", before)

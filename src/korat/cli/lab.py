@@ -17,7 +17,7 @@ from korat.cli.lab_node import app as node_verbs
 from korat.core.errors import Invalid, Problem
 from korat.drivers.kernel import namespace
 from korat.lab import roster, sweep
-from korat.lab.blueprint import CLUSTER_CIDR, SUBNET_CIDR, VNET_CIDR, Options
+from korat.lab.blueprint import SUBNET_CIDR, VNET_CIDR, Options
 from korat.lab.preflight import require_root
 from korat.lab.session import attach
 from korat.lab.state import LabPaths
@@ -30,7 +30,9 @@ app = typer.Typer(
 app.add_typer(node_verbs, name="node")
 
 Output = Annotated[str, typer.Option("-o", "--output", metavar="FORMAT", help="json or yaml.")]
-Mode = Annotated[str, typer.Option(help="The networking option: udr (Azure user-defined routes).")]
+Mode = Annotated[
+    str, typer.Option(help="The networking option: udr (Azure user-defined routes) or vxlan.")
+]
 Nodes = Annotated[int, typer.Option(help="How many virtual machines.")]
 Files = Annotated[
     list[str],
@@ -48,12 +50,17 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     filename: Files = [],  # noqa: B006 - typer copies it
     vnet: Annotated[str, typer.Option(metavar="CIDR")] = VNET_CIDR,
     subnet: Annotated[str, typer.Option(metavar="CIDR")] = SUBNET_CIDR,
-    cluster_cidr: Annotated[str, typer.Option(metavar="CIDR")] = CLUSTER_CIDR,
+    cluster_cidr: Annotated[
+        str, typer.Option(metavar="CIDR", help="The pods' range; each mode has its own.")
+    ] = "",
+    largest_packet: Annotated[
+        int, typer.Option(metavar="BYTES", help="What the fabric carries in one piece; 0: all.")
+    ] = 0,
 ) -> None:
     """Bring the lab up: VMs on an Azure fabric, korat on each, pods from the files."""
     paths = LabPaths.named_by(os.environ)
     resources = [r for item in manifest.read(filename) for r in item.resources]
-    options = Options(mode, nodes, store, vnet, subnet, cluster_cidr)
+    options = Options(mode, nodes, store, vnet, subnet, cluster_cidr, largest_packet)
     with lab_screen.progress() as step:
         done = bring_up(paths, options, resources, step)
     for note in done.notes:
@@ -72,9 +79,11 @@ def status(output: Output = "") -> None:
     screen.one_of(output, ("", "json", "yaml"))
     lab = attach(LabPaths.named_by(os.environ))
     if output:
-        screen.emit(lab_screen.status_object(lab.state, lab.azure(), lab.pods()), output)
+        screen.emit(
+            lab_screen.status_object(lab.state, lab.azure(), lab.pods(), lab.overlay()), output
+        )
     else:
-        lab_screen.show_status(lab.state, lab.azure(), lab.pods())
+        lab_screen.show_status(lab.state, lab.azure(), lab.pods(), lab.overlay())
 
 
 @app.command("probe")

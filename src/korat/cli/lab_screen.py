@@ -11,12 +11,17 @@ from rich.text import Text
 
 from korat.cli.screen import ALLOWED, DENIED, DIM, UNLIMITED, err, matrix, out, table
 from korat.lab.arm_client import AzureStatus
+from korat.lab.blueprint import UDR, VXLAN
+from korat.lab.overlay import NodeOverlay
 from korat.lab.probe import ALLOWED as GOT_THROUGH
 from korat.lab.probe import REFUSED, Probe
 from korat.lab.roster import LabPod
 from korat.lab.state import LabState
 
-MODE_NAMES = {"udr": "Azure user-defined routes, policy only (CALICO_NETWORKING_BACKEND=none)"}
+MODE_NAMES = {
+    UDR: "Azure user-defined routes, policy only (CALICO_NETWORKING_BACKEND=none)",
+    VXLAN: "Calico's VXLAN and Calico's IPAM (CALICO_NETWORKING_BACKEND=vxlan)",
+}
 
 ALL, SOME, NONE, CLOSED, SELF = "●", "◐", "✕", "○", "·"
 LEGEND = (
@@ -29,6 +34,7 @@ _SHORTEST_NAME = 20
 CLOSED_LEGEND = f"[yellow]{CLOSED}[/] refused: let through, but nobody listens"
 
 Pair = tuple[str, str]
+Overlay = Mapping[str, NodeOverlay]
 
 
 @contextmanager
@@ -42,7 +48,9 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield spinner.update
 
 
-def status_object(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> dict[str, Any]:
+def status_object(
+    state: LabState, azure: AzureStatus, pods: Sequence[LabPod], overlay: Overlay
+) -> dict[str, Any]:
     """The lab as scripts read it."""
     return {
         "name": state.name,
@@ -59,6 +67,7 @@ def status_object(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -
                 "nic": vm.nic,
                 "ipForwarding": azure.forwarding.get(vm.nic, False),
                 "netns": vm.netns,
+                **_overlay_object(overlay.get(vm.name)),
             }
             for vm in state.vms
         ],
@@ -76,6 +85,13 @@ def status_object(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -
     }
 
 
+def _overlay_object(own: NodeOverlay | None) -> dict[str, Any]:
+    if own is None:
+        return {}
+    tunnel = msgspec.to_builtins(own.tunnel) if own.tunnel else None
+    return {"tunnel": tunnel, "blocks": list(own.blocks)}
+
+
 def _pod_object(pod: LabPod) -> dict[str, Any]:
     return {
         "name": pod.name,
@@ -90,22 +106,32 @@ def _pod_object(pod: LabPod) -> dict[str, Any]:
     }
 
 
-def show_status(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> None:
+def show_status(
+    state: LabState, azure: AzureStatus, pods: Sequence[LabPod], overlay: Overlay
+) -> None:
     """The lab for a person."""
     console = out()
     console.print(Text.assemble(("Mode   ", DIM), MODE_NAMES.get(state.mode, state.mode)))
     vnet = f"{state.vnet_cidr}, VMs in {state.subnet_cidr}, pods in {state.cluster_cidr}"
     console.print(Text.assemble(("VNet   ", DIM), vnet))
-    show_machines(state, azure, pods)
+    show_machines(state, azure, pods, overlay)
     if pods:
         _section("Pods", _pod_table(pods))
     for note in state.notes:
         console.print(f"[{DIM}]note: {note}[/]")
 
 
-def show_machines(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> None:
-    """The VMs and the routes between them, without the pods' own table."""
-    _section("Virtual machines", _vm_table(state, azure, pods))
+def show_machines(
+    state: LabState, azure: AzureStatus, pods: Sequence[LabPod], overlay: Overlay
+) -> None:
+    """The VMs and the ways between them, without the pods' own table."""
+    if state.mode == VXLAN:
+        _section("Virtual machines", _tunnel_table(state, azure, pods, overlay))
+        if not azure.table:
+            out().print(f"\n[{DIM}]No route table: the fabric sees VXLAN between VMs only.[/]")
+            return
+    else:
+        _section("Virtual machines", _vm_table(state, azure, pods))
     where = ", ".join(azure.subnets) or "no subnet"
     title = f"Route table {azure.table}, associated with {where}" if azure.table else "Route table"
     _section(title, _route_table(azure))
@@ -118,6 +144,32 @@ def _section(title: str, content: Table) -> None:
     console.print(content)
 
 
+def _tunnel_table(
+    state: LabState, azure: AzureStatus, pods: Sequence[LabPod], overlay: Overlay
+) -> Table:
+    rows = []
+    for vm in state.vms:
+        own = overlay.get(vm.name)
+        tunnel = own.tunnel if own else None
+        rows.append(
+            (
+                vm.name,
+                vm.address,
+                tunnel.address if tunnel and tunnel.device else f"[{DENIED}]none[/]",
+                str(tunnel.mtu) if tunnel else "",
+                " ".join(own.blocks) if own else "",
+                "on" if azure.forwarding.get(vm.nic) else "off",
+                _pods_on(vm.name, pods),
+            )
+        )
+    heads = ("VM", "ADDRESS", "TUNNEL", "MTU", "BLOCKS", "IP FORWARDING", "PODS")
+    return table("", heads, rows)
+
+
+def _pods_on(node: str, pods: Sequence[LabPod]) -> str:
+    return " ".join(pod.name.partition("/")[2] for pod in pods if pod.node == node)
+
+
 def _vm_table(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> Table:
     rows = [
         (
@@ -125,7 +177,7 @@ def _vm_table(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> Ta
             vm.address,
             vm.pod_cidr,
             f"[{ALLOWED}]on[/]" if azure.forwarding.get(vm.nic) else f"[{DENIED}]off[/]",
-            " ".join(pod.name.partition("/")[2] for pod in pods if pod.node == vm.name),
+            _pods_on(vm.name, pods),
         )
         for vm in state.vms
     ]

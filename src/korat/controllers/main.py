@@ -3,12 +3,13 @@
 import signal
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 
 from korat.controllers.host import HostController, wants_auto_hosts
 from korat.controllers.loop import RouteController
-from korat.controllers.settings import RouteSettings, route_settings
+from korat.controllers.settings import RouteSettings, route_settings, wants_routes
 from korat.drivers.azure.client import connect
 from korat.drivers.azure.network import AzureNetwork
 from korat.drivers.store.open import open_store
@@ -27,26 +28,32 @@ def run(environ: Mapping[str, str]) -> None:
         Invalid: the environment or the cloud configuration is wrong.
         Unsupported: there is no driver for the datastore.
     """
-    settings = route_settings(environ)
+    settings = route_settings(environ) if wants_routes(environ) else None
     enabled = wants_auto_hosts(environ)
     store = open_store(environ)
-    if settings.ready_file is not None:
-        settings.ready_file.unlink(missing_ok=True)
-    routes = RouteController(store, cloud_network(settings), settings)
-    hosts = HostController(store, enabled=enabled)
+    ready = Path(environ["KORAT_READY_FILE"]) if environ.get("KORAT_READY_FILE") else None
+    if ready is not None:
+        ready.unlink(missing_ok=True)
+    controllers: dict[str, RouteController | HostController] = {
+        "hosts": HostController(store, enabled=enabled)
+    }
+    if settings is not None:
+        controllers["routes"] = RouteController(store, cloud_network(settings), settings)
     ended = _Ended()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.event.set())
     # A daemon, because a request to Azure may hang for longer than SIGTERM may take.
     threads = [
         threading.Thread(target=ended.keep, args=(each,), name=name, daemon=True)
-        for name, each in (("routes", routes), ("hosts", hosts))
+        for name, each in controllers.items()
     ]
     for thread in threads:
         thread.start()
+    if ready is not None and settings is None:
+        ready.touch()  # there is no route to wait for
     ended.event.wait()
-    routes.stop()
-    hosts.stop()
+    for each in controllers.values():
+        each.stop()
     for thread in threads:
         thread.join(GRACE_S)
     if ended.error is not None:

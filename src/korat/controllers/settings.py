@@ -5,6 +5,8 @@ KORAT_CLUSTER_CIDR           the cluster's pod CIDRs, separated by commas; requi
 ROUTE_RECONCILIATION_PERIOD  how often drift is looked for, ``30s`` by default
 KORAT_ROUTE_LIMIT            routes per table before a warning, 400 by default
 KORAT_READY_FILE             written when all routes are effective
+KORAT_AZURE_ROUTES           ``Disabled`` where pods need no routes, as with VXLAN: then nothing of
+                             Azure is read or written, and none of the above but the file counts
 """
 
 import re
@@ -31,6 +33,19 @@ class RouteSettings:
     udr: UdrSettings
     period_s: float = 30.0
     ready_file: Path | None = None
+
+
+def wants_routes(environ: Mapping[str, str]) -> bool:
+    """Whether Azure's routes are to be kept.
+
+    Raises:
+        Invalid: the environment says neither yes nor no.
+    """
+    word = environ.get("KORAT_AZURE_ROUTES") or "Enabled"
+    if word not in ("Enabled", "Disabled"):
+        rule = "must be Enabled or Disabled"
+        raise Invalid([Problem("environment", "KORAT_AZURE_ROUTES", word, rule)])
+    return word == "Enabled"
 
 
 def route_settings(environ: Mapping[str, str]) -> RouteSettings:

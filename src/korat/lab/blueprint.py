@@ -1,8 +1,9 @@
 """What a lab is to look like, decided before anything is touched.
 
 Pure: options in, a blueprint out, or every problem with them at once. The layout is Azure's: the
-first usable address of a subnet is .4, a node's pods have a /24 of the cluster's range, and the
-cluster's range lies inside the virtual network but outside its subnets.
+first usable address of a subnet is .4. With user-defined routes a node's pods have a /24 of the
+cluster's range, which lies inside the virtual network but outside its subnets. With VXLAN the
+range is nobody's in the virtual network, and Calico's address management divides it.
 """
 
 from dataclasses import dataclass, replace
@@ -19,14 +20,17 @@ VNET = "vnet"
 SUBNET = "nodes"
 ROUTE_TABLE = "korat-routes"
 
+UDR, VXLAN = "udr", "vxlan"
+
 VNET_CIDR = "10.10.0.0/16"
 SUBNET_CIDR = "10.10.0.0/24"
-CLUSTER_CIDR = "10.10.128.0/17"
+#: Whose pods' addresses the fabric never sees: the range is Calico's default.
+CLUSTER_CIDRS = {UDR: "10.10.128.0/17", VXLAN: "192.168.0.0/16"}
 
 #: Networking options by name; the value says why one cannot be had yet.
 MODES = {
-    "udr": "",
-    "vxlan": "this version has no VXLAN data path yet",
+    UDR: "",
+    VXLAN: "",
     "flannel": "this version has no flannel side yet",
     "azure-cni": "this version has no Azure CNI side yet",
     "ipip": "Azure's fabric drops IP protocol 4 (IPIP)",
@@ -42,18 +46,25 @@ _FIRST_HOST = 4
 _RESERVED = 5
 _POD_PREFIX_LENGTH = 24
 _MAX_NODES = 100
+_BLOCK_PREFIX_LENGTH = 26
+#: The least that IP promises to carry, and what a NIC can send at most.
+_PACKETS = range(576, 1501)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for."""
+    """What the user asked for; an empty ``cluster_cidr`` is the mode's own.
 
-    mode: str = "udr"
+    ``largest_packet`` is what the fabric carries in one piece (``fabric.switch``), 0 for all.
+    """
+
+    mode: str = UDR
     nodes: int = 3
     store: str = "sqlite"
     vnet_cidr: str = VNET_CIDR
     subnet_cidr: str = SUBNET_CIDR
-    cluster_cidr: str = CLUSTER_CIDR
+    cluster_cidr: str = ""
+    largest_packet: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,7 @@ class Vm:
     name: str
     address: Addr
     nic: str
-    pod_cidr: Prefix
+    pod_cidr: Prefix | None = None  # None: its pods' addresses come from blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +87,17 @@ class Blueprint:
     subnet: Prefix
     cluster: Prefix
     vms: tuple[Vm, ...]
+    largest_packet: int = 0
 
     @property
     def routed(self) -> bool:
         """Whether pods of two nodes need routes of Azure's to reach each other."""
-        return self.mode == "udr"
+        return self.mode == UDR
+
+    @property
+    def pod_subnets(self) -> Prefix | None:
+        """What each node has a subnet of for its pods; None where blocks are given out."""
+        return self.cluster if self.routed else None
 
     def vm(self, name: str) -> Vm:
         """A virtual machine by its name.
@@ -105,17 +122,25 @@ def blueprint(options: Options) -> Blueprint:
     problems = [*_choice("--mode", options.mode, MODES), *_choice("--store", options.store, STORES)]
     vnet = _prefix("--vnet", options.vnet_cidr, problems)
     subnet = _prefix("--subnet", options.subnet_cidr, problems)
-    cluster = _prefix("--cluster-cidr", options.cluster_cidr, problems)
+    pods = options.cluster_cidr or CLUSTER_CIDRS.get(options.mode, CLUSTER_CIDRS[UDR])
+    cluster = _prefix("--cluster-cidr", pods, problems)
     if not 1 <= options.nodes <= _MAX_NODES:
         rule = f"must be 1 to {_MAX_NODES}"
         problems.append(Problem("", "--nodes", options.nodes, rule))
+    largest = options.largest_packet
+    if largest and largest not in _PACKETS:
+        rule = f"must be {_PACKETS[0]} to {_PACKETS[-1]}, or 0"
+        problems.append(Problem("", "--largest-packet", largest, rule))
+    routed = options.mode != VXLAN
     if vnet and subnet and cluster:
-        problems += _placement(vnet, subnet, cluster)
-        problems += _room(options.nodes, subnet, cluster)
+        problems += _placement(vnet, subnet, cluster, inside=routed)
+        problems += _room(options.nodes, subnet, cluster, routed=routed)
     if problems or not (vnet and subnet and cluster):
         raise Invalid(problems)
-    vms = tuple(_vm(number, subnet, cluster) for number in range(options.nodes))
-    return Blueprint(options.mode, options.store, vnet, subnet, cluster, vms)
+    vms = tuple(
+        _vm(number, subnet, cluster if routed else None) for number in range(options.nodes)
+    )
+    return Blueprint(options.mode, options.store, vnet, subnet, cluster, vms, largest)
 
 
 def grown(plan: Blueprint, count: int) -> Blueprint:
@@ -125,7 +150,7 @@ def grown(plan: Blueprint, count: int) -> Blueprint:
         Invalid: they have no room.
     """
     total = len(plan.vms) + count
-    problems = _room(total, plan.subnet, plan.cluster)
+    problems = _room(total, plan.subnet, plan.cluster, routed=plan.routed)
     if count < 1:
         problems.append(Problem("", "--count", count, "must be 1 or more"))
     elif total > _MAX_NODES:
@@ -134,7 +159,7 @@ def grown(plan: Blueprint, count: int) -> Blueprint:
     if problems:
         raise Invalid(problems)
     names = {vm.name for vm in plan.vms}
-    every = (_vm(number, plan.subnet, plan.cluster) for number in range(total))
+    every = (_vm(number, plan.subnet, plan.pod_subnets) for number in range(total))
     new = [vm for vm in every if vm.name not in names][:count]
     return replace(plan, vms=tuple(sorted((*plan.vms, *new), key=lambda vm: vm.address)))
 
@@ -171,7 +196,7 @@ def _prefix(option: str, text: str, problems: list[Problem]) -> Prefix | None:
     return prefix
 
 
-def _placement(vnet: Prefix, subnet: Prefix, cluster: Prefix) -> list[Problem]:
+def _placement(vnet: Prefix, subnet: Prefix, cluster: Prefix, *, inside: bool) -> list[Problem]:
     problems = []
     if any(vnet.overlaps(space) for space in FORBIDDEN_SPACE):
         rule = "contains addresses that Azure reserves"
@@ -179,7 +204,7 @@ def _placement(vnet: Prefix, subnet: Prefix, cluster: Prefix) -> list[Problem]:
     if not vnet.covers(subnet):
         rule = f"must lie inside the virtual network {vnet}"
         problems.append(Problem("", "--subnet", str(subnet), rule))
-    if not vnet.covers(cluster):
+    if inside and not vnet.covers(cluster):
         rule = f"pod subnets must lie inside the virtual network {vnet}"
         problems.append(Problem("", "--cluster-cidr", str(cluster), rule))
     if cluster.overlaps(subnet):
@@ -188,25 +213,24 @@ def _placement(vnet: Prefix, subnet: Prefix, cluster: Prefix) -> list[Problem]:
     return problems
 
 
-def _room(nodes: int, subnet: Prefix, cluster: Prefix) -> list[Problem]:
+def _room(nodes: int, subnet: Prefix, cluster: Prefix, *, routed: bool) -> list[Problem]:
     problems = []
     hosts = subnet.last - subnet.first + 1 - _RESERVED
     if nodes > hosts:
         rule = f"has room for {max(hosts, 0)} virtual machines, not {nodes}"
         problems.append(Problem("", "--subnet", str(subnet), rule))
-    blocks = 1 << max(_POD_PREFIX_LENGTH - cluster.length, 0)
-    if cluster.length > _POD_PREFIX_LENGTH or nodes > blocks:
-        rule = f"has no room for {nodes} pod subnets of /{_POD_PREFIX_LENGTH}"
+    length = _POD_PREFIX_LENGTH if routed else _BLOCK_PREFIX_LENGTH
+    parts = 1 << max(length - cluster.length, 0)
+    if cluster.length > length or nodes > parts:
+        rule = f"has no room for {nodes} pod subnets of /{length}"
         problems.append(Problem("", "--cluster-cidr", str(cluster), rule))
     return problems
 
 
-def _vm(number: int, subnet: Prefix, cluster: Prefix) -> Vm:
+def _vm(number: int, subnet: Prefix, cluster: Prefix | None) -> Vm:
     name = f"vm{number + 1}"
+    address = Addr(subnet.family, subnet.base + _FIRST_HOST + number)
+    if cluster is None:
+        return Vm(name, address, f"{name}-nic")
     pods = cluster.base + (number << (cluster.family.bits - _POD_PREFIX_LENGTH))
-    return Vm(
-        name=name,
-        address=Addr(subnet.family, subnet.base + _FIRST_HOST + number),
-        nic=f"{name}-nic",
-        pod_cidr=Prefix(cluster.family, pods, _POD_PREFIX_LENGTH),
-    )
+    return Vm(name, address, f"{name}-nic", Prefix(cluster.family, pods, _POD_PREFIX_LENGTH))

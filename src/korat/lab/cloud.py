@@ -16,6 +16,7 @@ from korat.lab.arm.view import network_view
 from korat.lab.azure import add_nic, cloud_config, furnish, remove_nic
 from korat.lab.blueprint import LOCATION, RESOURCE_GROUP, SUBSCRIPTION, Blueprint, Vm
 from korat.lab.fabric.apply import Fabric
+from korat.lab.fabric.switch import Switches
 from korat.lab.state import LabPaths
 
 
@@ -26,7 +27,7 @@ class Cloud:
         self._plan = plan
         self._paths = paths
         self._model = Model(SUBSCRIPTION, {RESOURCE_GROUP: LOCATION})
-        self._fabric = Fabric(paths.name)
+        self._fabric = Fabric(paths.name, Switches(largest_packet=plan.largest_packet))
         self._applying = threading.Lock()
         self._server = ArmServer(self._model, paths.tls)
 
@@ -94,6 +95,8 @@ class Cloud:
 
     def leads_to(self, vm: Vm) -> bool:
         """Whether a route sends packets for the VM's pods to it."""
+        if vm.pod_cidr is None:
+            return False
         view = network_view(self._model)
         first = Addr(vm.pod_cidr.family, vm.pod_cidr.first)
         found = (select(nic.routes, first) for nic in view.nics)

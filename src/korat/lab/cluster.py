@@ -22,7 +22,7 @@ from korat.drivers.kernel.namespace import path_of
 from korat.drivers.store.client import Client, initialize
 from korat.drivers.store.open import open_store
 from korat.lab.azure import address_with_mask
-from korat.lab.blueprint import Blueprint, Vm
+from korat.lab.blueprint import UDR, VXLAN, Blueprint, Vm
 from korat.lab.cni_runtime import CniRuntime
 from korat.lab.kubelet import Kubelet
 from korat.lab.node_object import announce, withdraw
@@ -34,11 +34,13 @@ from korat.ports import Store
 
 log = structlog.get_logger(__name__)
 
-CONTROLLER = "azure route controller"
+CONTROLLER = "controllers"
 _RESTART_S = 1.0
 _HANDED_ON = ("FELIX_", "KORAT_LOG_FORMAT", "ROUTE_RECONCILIATION_PERIOD")
 #: What of a node's directory is on its disk: /opt/cni, /etc/cni, /var/lib/cni. The rest is /run's.
 _ON_DISK = "cni"
+#: CALICO_NETWORKING_BACKEND of each mode.
+_BACKENDS = {UDR: "none", VXLAN: "vxlan"}
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -189,6 +191,8 @@ class LabCluster:
         return root / "bin", root / "net.d"
 
     def _cni_options(self, vm: Vm, options: Mapping[str, object]) -> dict[str, object]:
+        if vm.pod_cidr is None:
+            return {**options, "ipam": {"type": "calico-ipam"}}
         data = str(self._paths.node(vm.name) / _ON_DISK / "networks")
         ipam = {"type": "host-local", "subnet": "usePodCidr", "dataDir": data}
         return {**options, "ipam": ipam}
@@ -216,11 +220,12 @@ class LabCluster:
         yield from ((k, v) for k, v in os.environ.items() if k.startswith(_HANDED_ON))
         if role == CONTROLLER:
             yield from cluster_environ(self._plan, self._paths, self._azure).items()
+            yield "KORAT_AZURE_ROUTES", "Enabled" if self._plan.mode == UDR else "Disabled"
             return
         vm = self._vms[role]
         yield from store_environ(self._paths).items()
         yield "NODENAME", vm.name
         yield "IP", address_with_mask(self._plan, vm.address)
-        yield "CALICO_NETWORKING_BACKEND", "none"
+        yield "CALICO_NETWORKING_BACKEND", _BACKENDS[self._plan.mode]
         yield "CALICO_IPV4POOL_CIDR", str(self._plan.cluster)
         yield "KORAT_RUN_DIR", str(self._paths.node(vm.name))

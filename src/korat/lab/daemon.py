@@ -183,7 +183,7 @@ class Daemon:
 
 def _vm_states(vms: Iterable[Vm], paths: LabPaths) -> tuple[VmState, ...]:
     return tuple(
-        VmState(vm.name, str(vm.address), vm.nic, str(vm.pod_cidr), paths.namespace(vm.name))
+        VmState(vm.name, str(vm.address), vm.nic, str(vm.pod_cidr or ""), paths.namespace(vm.name))
         for vm in vms
     )
 

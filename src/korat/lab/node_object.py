@@ -37,7 +37,7 @@ def announce(client: Client, vm: Vm) -> None:
     node = Node(
         metadata=Metadata(name=vm.name),
         spec=NodeSpec(addresses=(NodeAddress(address=str(vm.address), type="InternalIP"),)),
-        status=NodeStatus(pod_cidrs=(str(vm.pod_cidr),)),
+        status=NodeStatus(pod_cidrs=(str(vm.pod_cidr),) if vm.pod_cidr else ()),
     )
     try:
         client.create(node)

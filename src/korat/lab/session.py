@@ -1,6 +1,7 @@
 """A running lab in the hands of one command: its state, its store, its pods, its probes."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from korat.drivers.store.client import Client
@@ -8,6 +9,7 @@ from korat.drivers.store.open import open_store
 from korat.lab import probe, roster
 from korat.lab.arm_client import AzureStatus, azure_status
 from korat.lab.control import Request, ask
+from korat.lab.overlay import NodeOverlay, overlay_of
 from korat.lab.state import LabPaths, LabState, living_state, store_environ
 
 
@@ -61,6 +63,10 @@ class Session:
             Unavailable: ARM does not answer.
         """
         return azure_status(self.state)
+
+    def overlay(self) -> Mapping[str, NodeOverlay]:
+        """The nodes' parts of the overlay by name; none in a mode without one."""
+        return overlay_of(self.state, self.paths, self.client)
 
     def environ(self) -> dict[str, str]:
         """What a program needs to use the lab's store and the lab's Azure."""

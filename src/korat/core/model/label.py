@@ -4,6 +4,8 @@ Source: Calico's api/pkg/apis/projectcalico/v3/constants.go and
 libcalico-go/lib/backend/k8s/conversion.
 """
 
+from korat.core.net.address import Family
+
 #: The namespace of an endpoint or network set.
 NAMESPACE = "projectcalico.org/namespace"
 #: The service account a workload runs as.
@@ -34,6 +36,13 @@ KUBERNETES = "k8s"
 
 #: On pods: sources that the pod may use beside its own addresses, a JSON list of CIDRs.
 ALLOWED_SOURCE_PREFIXES = "cni.projectcalico.org/allowedSourcePrefixes"
+#: On pods: the addresses that Calico's IPAM is to give it, a JSON list.
+IP_ADDRS = "cni.projectcalico.org/ipAddrs"
+#: On pods and namespaces: the pools to take addresses from, JSON lists of names or CIDRs.
+IP_POOLS = {
+    Family.V4: "cni.projectcalico.org/ipv4pools",
+    Family.V6: "cni.projectcalico.org/ipv6pools",
+}
 #: On pods: their addresses as CNI gave them, as CIDRs; empty once CNI has taken them back.
 POD_IPS = "cni.projectcalico.org/podIPs"
 #: There too, the first one alone.

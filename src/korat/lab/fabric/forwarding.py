@@ -8,7 +8,7 @@ Source: rtnetlink(7).
 
 from collections.abc import Iterator, Mapping
 from socket import AF_INET
-from typing import Protocol
+from typing import Any, Protocol
 
 from pyroute2 import IPRoute
 
@@ -27,6 +27,8 @@ class _Message(Protocol):
     def __getitem__(self, field: str) -> int: ...
 
     def get(self, attribute: str) -> str | int | None: ...
+
+    def get_attr(self, attribute: str) -> Any: ...  # noqa: ANN401 - a value, or a nested message
 
 
 def apply_forwarding(ip: IPRoute, plan: FabricPlan) -> None:
@@ -62,11 +64,14 @@ def _apply_routes(
     wanted = set(plan.routes)
     for route in wanted - there:
         index = indexes[route.device]
+        more: dict[str, object]
         request = {"dst": str(route.prefix), "table": route.table, "oif": index}
         if route.via:
             more = {"gateway": str(route.via), "scope": _SCOPE_GLOBAL, "flags": ["onlink"]}
         else:
             more = {"scope": _SCOPE_LINK}
+        if route.largest_packet:
+            more["metrics"] = {"mtu": route.largest_packet}
         ip.route("replace", **request, **more)
     kept = {(route.table, route.prefix) for route in wanted}
     for route in there - wanted:
@@ -99,12 +104,14 @@ def _routes(ip: IPRoute, names: Mapping[int, str]) -> Iterator[KernelRoute]:
 
 def _route(message: _Message, table: int, names: Mapping[int, str]) -> KernelRoute:
     base = Addr.parse(str(message.get("dst") or "0.0.0.0"))
-    gateway = message.get("gateway")
+    gateway, metrics = message.get("gateway"), message.get_attr("RTA_METRICS")
+    mtu = metrics.get_attr("RTAX_MTU") if metrics is not None else None
     return KernelRoute(
         table=table,
         prefix=Prefix(Family.V4, base.value, message["dst_len"]),
         device=names[int(message.get("oif") or 0)],
         via=Addr.parse(str(gateway)) if gateway else None,
+        largest_packet=int(mtu or 0),
     )
 
 

@@ -20,7 +20,7 @@ Source: Azure's "Virtual network traffic routing" page.
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
@@ -75,17 +75,22 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class KernelRoute:
-    """One route of a table; ``via`` is reached on ``device`` without being on its link."""
+    """One route of a table; ``via`` is reached on ``device`` without being on its link.
+
+    ``largest_packet`` is what goes by it in one piece; 0 for as much as the device takes.
+    """
 
     table: int
     prefix: Prefix
     device: str
     via: Addr | None = None
+    largest_packet: int = 0
 
     @override
     def __str__(self) -> str:
         via = f" via {self.via} onlink" if self.via else ""
-        return f"route {self.prefix}{via} dev {self.device} table {self.table}"
+        mtu = f" mtu {self.largest_packet}" if self.largest_packet else ""
+        return f"route {self.prefix}{via} dev {self.device}{mtu} table {self.table}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,7 @@ class FabricPlan:
 
 def plan(view: NetworkView, switches: Switches | None = None) -> FabricPlan:
     """The plan for a network; IPv6 addresses are left out, and NICs without an IPv4 one."""
+    allowed = switches or Switches()
     nics = [nic for nic in view.nics if primary(nic)]
     tables = {port_name(nic): _table(nic) for nic in nics}
     routes = [_kernel_route(view, nic, route) for nic in nics for route in _complete(view, nic)]
@@ -137,9 +143,9 @@ def plan(view: NetworkView, switches: Switches | None = None) -> FabricPlan:
     return FabricPlan(
         ports=tuple(_ports(nics)),
         rules=(Rule(INTERNET_PORT, INTERNET_TABLE), *(Rule(*item) for item in tables.items())),
-        routes=tuple(routes),
+        routes=tuple(replace(r, largest_packet=allowed.largest_packet) for r in routes),
         neighbours=tuple(neighbours),
-        ruleset=fabric_text(nics, port_name, switches or Switches()),
+        ruleset=fabric_text(nics, port_name, allowed),
         edge=edge_text(nics),
     )
 

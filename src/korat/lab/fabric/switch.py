@@ -1,7 +1,8 @@
 """What is not certain about Azure's fabric, as named switches with the defaults korat believes.
 
 Source: Azure's virtual network FAQ lists TCP, UDP, ICMP, ESP and AH as carried, IPIP and GRE as
-blocked; it is silent on the others.
+blocked; it is silent on the others. Microsoft's page on TCP/IP performance tuning says that the
+virtual network fragments packets above 1400 bytes, and drops fragments that come out of order.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,12 @@ UNICAST_ONLY = (Prefix.parse("224.0.0.0/4"), Prefix.parse("255.255.255.255/32"))
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """Which IP protocols the fabric carries besides TCP, UDP, ICMP, ESP and AH.
+    """Which IP protocols the fabric carries besides TCP, UDP, ICMP, ESP and AH; how much at once.
+
+    ``largest_packet`` is the size above which a packet arrives in fragments, and not at all if it
+    may not be fragmented, without a word to its sender: 1400 to be on the safe side of what is
+    documented. With 0, the default, fragmentation happens inside the fabric and is not seen, as on
+    a good day.
 
     ``ipip`` and ``gre`` are documented as blocked; that ``sctp`` and ``six_in_four`` are too is
     inferred from their absence in the list of what is carried.
@@ -30,6 +36,7 @@ class Switches:
     gre: bool = False
     six_in_four: bool = False
     sctp: bool = False
+    largest_packet: int = 0
 
     @property
     def carried(self) -> frozenset[int]:
