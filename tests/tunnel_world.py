@@ -128,9 +128,15 @@ def read(family: Family) -> object:
 
 @contextlib.contextmanager
 def world(
-    count: int, families: Sequence[Family] = (Family.V4,), tag: str = "tun"
+    count: int,
+    families: Sequence[Family] = (Family.V4,),
+    tag: str = "tun",
+    wire: Callable[[str], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Iterator[World]:
-    """That many machines, their tunnels kept, each on a bridge of the wire's namespace."""
+    """That many machines, their tunnels kept, each with a cable ``m<number>`` to the wire.
+
+    The wire is a bridge, or what ``wire`` makes of the cables in its namespace.
+    """
     prefix = f"kt-{os.getpid()}-{tag}"
     made = World(f"{prefix}-wire", [])
     try:
@@ -139,9 +145,10 @@ def world(
         for number in range(1, count + 1):
             machine = Machine(number, f"{prefix}-{number}", families)
             made.machines.append(machine)
-            _machine(made.wire, machine)
+            _machine(made.wire, machine, "wire" if wire is contextlib.nullcontext else "")
             machine.inside(machine.tunnels.start)
-        yield made
+        with wire(made.wire):
+            yield made
     finally:
         for machine in made.machines:
             machine.tunnels.close()
@@ -155,13 +162,13 @@ def _bridge() -> None:
         ip.link("set", index=ip.link_lookup(ifname="wire")[0], state="up")
 
 
-def _machine(wire: str, machine: Machine) -> None:
+def _machine(wire: str, machine: Machine, master: str) -> None:
     namespace.create(machine.netns)
     namespace.create(machine.pod_netns)
     forwarding = {"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1}
     keeping = {"net/ipv4/conf/all/promote_secondaries": 1}
     sysctl.write(forwarding | keeping, machine.netns)
-    cable(wire, f"m{machine.number}", machine.netns, "eth0", master="wire")
+    cable(wire, f"m{machine.number}", machine.netns, "eth0", master=master)
     cable(machine.netns, "calipod", machine.pod_netns, "eth0")
     machine.inside(lambda: _addresses(machine))
     sysctl.write(

@@ -26,6 +26,8 @@ from korat.agent.intent import Intent
 from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
 from korat.agent.observe import Observer
+from korat.agent.offload import OffloadTests
+from korat.agent.overlay import Plans
 from korat.agent.precedence import Precedence
 from korat.agent.settings import NodeSettings, node_settings
 from korat.agent.startup import announce, node_address
@@ -67,7 +69,9 @@ def run(environ: Mapping[str, str]) -> None:
     settings = node_settings(environ)
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     precedence = Precedence()
-    tunnels = Tunnels(TunnelReporter(settings.run_dir).planned) if settings.tunnelled else None
+    reporter = TunnelReporter(settings.run_dir)
+    tests = OffloadTests(settings.node_name, reporter.tested)
+    tunnels = Tunnels(lambda *what: _tried(reporter, tests, *what)) if settings.tunnelled else None
     kernel = NodeKernel(give_way=precedence.give_way, tunnels=tunnels)
     kernel.prepare()
     store = open_store(environ)
@@ -98,8 +102,9 @@ def run(environ: Mapping[str, str]) -> None:
         stack.enter_context(conntrack)
         deliver: Callable[[Batch], None] = loop.deliver
         if tunnels is not None:
-            tunnels.start()
-            stack.callback(tunnels.close)
+            for each in (tests, tunnels):
+                each.start()
+                stack.callback(each.close)
             deliver = _addressing(stack, TunnelAddress(store, settings.node_name), loop.deliver)
         stack.enter_context(_threads(loop, Feed(store, deliver, lost), observer))
         asyncio.run(_serve_until_told(settings.socket_path, workloads))
@@ -134,6 +139,14 @@ def _addressing(
         deliver(batch)
 
     return told
+
+
+def _tried(
+    reporter: TunnelReporter, tests: OffloadTests, plans: Plans, faults: Mapping[Family, str]
+) -> None:
+    """The tunnels were brought up to these plans, as far as possible."""
+    reporter.planned(plans, faults)
+    tests.look(plans)
 
 
 def _address_sources(store: Store, node_name: str) -> AddressSources:

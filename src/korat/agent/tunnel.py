@@ -18,7 +18,7 @@ from korat.agent.overlay import Plans
 from korat.core.errors import KoratError
 from korat.core.net.address import Family
 from korat.core.route.tunnel import TunnelState
-from korat.core.route.tunnel_step import AddDevice, TunnelStep, steps
+from korat.core.route.tunnel_step import TunnelStep, steps
 from korat.core.route.vxlan import TunnelPlan
 from korat.drivers.kernel.tunnel_monitor import (
     AddressFact,
@@ -46,13 +46,9 @@ class Tunnels:
     def __init__(
         self,
         on_change: Callable[[Plans, dict[Family, str]], None] = lambda _plans, _faults: None,
-        on_device: Callable[[Plans], None] = lambda _plans: None,
     ) -> None:
-        """``on_change`` hears each plan that was tried, with what failed of it, by family.
-
-        ``on_device`` hears of it when a device was made.
-        """
-        self._on_change, self._on_device = on_change, on_device
+        """``on_change`` hears the plans each time they were tried, and what failed, by family."""
+        self._on_change = on_change
         self._lock = threading.RLock()
         self._bell = threading.Condition(self._lock)
         self._plans: Plans | None = None
@@ -113,10 +109,9 @@ class Tunnels:
         plans = self._plans
         if plans is None:
             return
-        made = False
         for family, plan in plans.items():
             try:
-                made |= self._carry_out(family, plan)
+                self._carry_out(family, plan)
                 self._faults.pop(family, None)
             except Exception as error:  # noqa: BLE001 - a defect here must not stop policy
                 self._there[family] = None
@@ -130,15 +125,11 @@ class Tunnels:
             self._due_s = max(self._read_s + wait_s, time.monotonic() + _SETTLE_S)
         self._bell.notify_all()
         self._on_change(plans, dict(self._faults))
-        if made:
-            self._on_device(plans)
 
-    def _carry_out(self, family: Family, plan: TunnelPlan) -> bool:
-        """Do what is missing; whether a device was made."""
+    def _carry_out(self, family: Family, plan: TunnelPlan) -> None:
         there = self._there[family]
-        # Nothing there and nothing wanted is the usual state of one of the families.
         if there == plan.state:
-            return False
+            return
         with Tunnel(family) as tunnel:
             if there is None:
                 there = tunnel.read()
@@ -149,7 +140,6 @@ class Tunnels:
             tunnel.carry_out(doing)
         if doing:
             log.info("tunnel", family=int(family), steps=len(doing))
-        return any(isinstance(step, AddDevice) for step in doing)
 
     def _tell_fault(self, family: Family, error: Exception) -> None:
         text = str(error)

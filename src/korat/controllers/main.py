@@ -31,9 +31,7 @@ def run(environ: Mapping[str, str]) -> None:
     settings = route_settings(environ) if wants_routes(environ) else None
     enabled = wants_auto_hosts(environ)
     store = open_store(environ)
-    ready = Path(environ["KORAT_READY_FILE"]) if environ.get("KORAT_READY_FILE") else None
-    if ready is not None:
-        ready.unlink(missing_ok=True)
+    ready = _ready_file(environ)
     controllers: dict[str, RouteController | HostController] = {
         "hosts": HostController(store, enabled=enabled)
     }
@@ -58,6 +56,15 @@ def run(environ: Mapping[str, str]) -> None:
         thread.join(GRACE_S)
     if ended.error is not None:
         raise ended.error
+
+
+def _ready_file(environ: Mapping[str, str]) -> Path | None:
+    """Where to say that all is ready; what an earlier program said there is void."""
+    name = environ.get("KORAT_READY_FILE")
+    if not name:
+        return None
+    Path(name).unlink(missing_ok=True)
+    return Path(name)
 
 
 def cloud_network(settings: RouteSettings) -> CloudNetwork:
