@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cni_world import names
+from korat.agent.address_source import AddressRequest, AddressSources
 from korat.agent.hostlocal import HostLocal, Reservations
 from korat.core.errors import Invalid, Unavailable, Unsupported
 from korat.core.ipam.hostlocal import Owner, range_sets
@@ -65,10 +66,12 @@ def test_asking_again_does_not_disturb_the_order(tmp_path):
 
 
 def test_another_ipam_is_refused(tmp_path):
-    ipam = {"type": "calico-ipam", "subnet": "10.0.0.0/28", "dataDir": str(tmp_path)}
-    for ask in (lambda i: i.check(ipam), lambda i: i.assign("net", ipam, owner(1))):
-        with pytest.raises(Unsupported, match="calico-ipam"):
-            ask(HostLocal(list))
+    ipam = {"type": "dhcp", "subnet": "10.0.0.0/28", "dataDir": str(tmp_path)}
+    sources = AddressSources({"host-local": HostLocal(list)})
+    request = AddressRequest("net", ipam, owner(1))
+    for ask in (lambda: sources.check(ipam), lambda: sources.assign(request)):
+        with pytest.raises(Unsupported, match=r"dhcp.*set it to host-local"):
+            ask()
 
 
 def test_heir_keeps_the_address_and_the_old_ones_release_does_nothing(tmp_path):
@@ -121,7 +124,7 @@ def test_last_address_that_is_damaged_only_loses_the_order(tmp_path):
 
 def test_release_needs_no_pod_cidr(tmp_path):
     ipam = {"subnet": "usePodCidr", "dataDir": str(tmp_path)}
-    HostLocal(lambda: [Prefix.parse("10.0.0.0/28")]).assign("net", ipam, owner(1))
+    HostLocal(lambda: [Prefix.parse("10.0.0.0/28")]).assign(AddressRequest("net", ipam, owner(1)))
     lost = HostLocal(list)
     assert lost.release("net", ipam, owner(1)) == (Addr.parse("10.0.0.2"),)
     with pytest.raises(Unavailable, match="pod CIDR"):
@@ -191,7 +194,7 @@ def test_real_host_local_does_the_same_in_the_same_folder(tmp_path, ipam):
             found = mixed.add(who)
         else:
             try:
-                found = ours.assign("net", config, who)
+                found = ours.assign(AddressRequest("net", config, who))
             except Unavailable:
                 found = ()
         assert found == expected, step

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from cni_world import POD_CIDR, FakeLinks, pod, workloads
+from korat.agent.address_source import AddressRequest
 from korat.agent.hostlocal import HostLocal
 from korat.agent.workload_request import Request, decode
 from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Unavailable, Unsupported
@@ -88,7 +89,8 @@ def endpoints(store):
 
 
 def held(work, request):
-    return work.ipam.held(request.config.name, request.config.ipam)
+    where = request.config.name, request.config.ipam
+    return {a: owner for owner in work.ipam.owners(*where) for a in work.ipam.of(*where, owner)}
 
 
 def assert_nothing_left(work, links, store, request):
@@ -365,7 +367,7 @@ def test_gc_finds_each_part_alone(store, links, ask):
     work.add(ask(container="a"))
     work.ipam.release("net", ask().config.ipam, Owner("a", "eth0"))
     Client(store).delete(next(iter(endpoints(store).values())).key)
-    work.ipam.assign("net", ask().config.ipam, Owner("b", "eth0"))
+    work.ipam.assign(AddressRequest("net", ask().config.ipam, Owner("b", "eth0")))
     work.add(ask(container="other", pod_name="db", name="othernet"))
     work.add(ask(container="c", pod_name="", ifname="eth7"))
     links.delete("calic")
