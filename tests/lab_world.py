@@ -140,12 +140,13 @@ def lab(
     files: Sequence[Path] = (),
     nodes: int = 3,
     environ: Mapping[str, str] | None = None,
+    more: Sequence[object] = (),
 ) -> Iterator[Lab]:
-    """A lab that is up, and down again afterwards."""
+    """A lab that is up, and down again afterwards; ``more`` are further words for ``lab up``."""
     made = Lab(f"t{os.getpid() % 100000}{suffix}", environ or {})
     words = [word for file in files for word in ("-f", str(file))]
     try:
-        made.run("lab", "up", "--nodes", nodes, *words)
+        made.run("lab", "up", "--nodes", nodes, *words, *more)
         yield made
     finally:
         made.run("lab", "down", check=False)

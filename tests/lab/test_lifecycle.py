@@ -156,7 +156,8 @@ REFUSED = {
     "no address": (["--vnet", "ten"], "must be a CIDR"),
     "too many nodes": (["--nodes", "90", "--subnet", "10.10.0.0/28"], "has room for 11"),
     "IPIP": (["--mode", "ipip"], "drops IP protocol 4"),
-    "a mode of later": (["--mode", "vxlan"], "no VXLAN data path yet"),
+    "a mode of later": (["--mode", "flannel"], "no flannel side yet"),
+    "packets no fabric carries": (["--largest-packet", "100"], "must be 576 to 1500"),
     "no mode": (["--mode", "magic"], "must be one of: udr"),
     "no file": (["-f", "/does/not/exist.yaml"], "exist.yaml"),
 }
@@ -185,6 +186,10 @@ MANIFESTS = {
     "an IPIP pool": (
         f"{V3}kind: IPPool\nspec: {{cidr: 10.10.128.0/17, ipipMode: Always}}",
         "vxlanMode: Always",
+    ),
+    "a pool that is encapsulated at times": (
+        f"{V3}kind: IPPool\nspec: {{cidr: 192.168.0.0/16, vxlanMode: CrossSubnet}}",
+        "within one subnet too; write `vxlanMode: Always`",
     ),
 }
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from korat.core.errors import Unsupported
+from korat.cni.install import IPAM
+from korat.core.errors import Invalid, Problem, Unsupported
 from korat.drivers.log import configure
 
 node = typer.Typer(add_completion=False, help="The program of each node.")
@@ -48,9 +49,14 @@ def controllers_run() -> None:
 def cni_install(
     bin_dir: Annotated[str, typer.Option(help="Where the plugins go.")] = "/opt/cni/bin",
     conf_dir: Annotated[str, typer.Option(help="Where their list goes.")] = "/etc/cni/net.d",
+    ipam: Annotated[
+        str, typer.Option(help="host-local: the node's podCIDR. calico-ipam: Calico's pools.")
+    ] = "host-local",
 ) -> None:
     """Install the CNI plugins and their configuration on this machine."""
-    _call("korat.cni.install", "install", Path(bin_dir), Path(conf_dir))
+    if ipam not in IPAM:
+        raise Invalid([Problem("", "--ipam", ipam, f"must be one of: {', '.join(IPAM)}")])
+    _call("korat.cni.install", "install", Path(bin_dir), Path(conf_dir), {"ipam": IPAM[ipam]})
 
 
 def _call(module: str, function: str, *arguments: object) -> Any:  # noqa: ANN401  # programs differ

@@ -29,9 +29,16 @@ from korat.cni.main import main
 sys.exit(main())
 """
 
+#: The ``ipam`` part by its type: addresses from the node's podCIDR, or from Calico's pools.
+IPAM: Mapping[str, Mapping[str, object]] = {
+    "host-local": {"type": "host-local", "subnet": "usePodCidr"},
+    "calico-ipam": {"type": "calico-ipam"},
+}
+
+#: Without an MTU the agent takes what the networking option has room for.
 _DEFAULTS: Mapping[str, object] = {
-    "mtu": 1500,
-    "ipam": {"type": "host-local", "subnet": "usePodCidr"},
+    "mtu": 0,
+    "ipam": IPAM["host-local"],
     "agent_socket": DEFAULT_SOCKET,
 }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from korat import __version__
-from korat.cni.install import install
+from korat.cni.install import IPAM, install
 from korat.cni.request import SOCKET_NAME
 from korat.core.errors import Unavailable
 from korat.drivers.kernel.namespace import path_of
@@ -192,10 +192,9 @@ class LabCluster:
 
     def _cni_options(self, vm: Vm, options: Mapping[str, object]) -> dict[str, object]:
         if vm.pod_cidr is None:
-            return {**options, "ipam": {"type": "calico-ipam"}}
+            return {**options, "ipam": IPAM["calico-ipam"]}
         data = str(self._paths.node(vm.name) / _ON_DISK / "networks")
-        ipam = {"type": "host-local", "subnet": "usePodCidr", "dataDir": data}
-        return {**options, "ipam": ipam}
+        return {**options, "ipam": {**IPAM["host-local"], "dataDir": data}}
 
     def _ready_file(self, role: str) -> Path:
         return self._paths.root / "ready" / role.replace(" ", "-")

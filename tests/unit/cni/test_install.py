@@ -8,7 +8,7 @@ import pytest
 
 import processor_time
 from cni_world import names
-from korat.cni.install import install, launcher
+from korat.cni.install import IPAM, install, launcher
 
 
 def test_program_and_conflist(tmp_path):
@@ -30,6 +30,12 @@ def test_program_and_conflist(tmp_path):
         ],
     }
     assert len(names(tmp_path / "net")) == 1, "an unfinished file is left"
+
+
+def test_an_mtu_is_not_written_so_that_the_agent_chooses(tmp_path):
+    _, conflist = install(tmp_path, tmp_path, {"ipam": IPAM["calico-ipam"]})
+    (plugin,) = json.loads(conflist.read_text())["plugins"]
+    assert (plugin["mtu"], plugin["ipam"]) == (0, {"type": "calico-ipam"})
 
 
 def test_again_replaces(tmp_path):
