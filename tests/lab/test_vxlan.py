@@ -229,7 +229,7 @@ def test_a_node_that_goes_and_comes_is_followed_within_two_seconds(shop: Lab) ->
     # An agent says who it is when it starts: the lab starts it again.
     agent = agent_of(shop, "vm3")
     os.kill(agent, signal.SIGKILL)
-    until(lambda: "vm3" in shop.run("get", "nodes", "-o", "name", check=False).stdout, 20)
+    until(lambda: "vm3" in shop.run("get", "nodes").stdout, 20)
     until(lambda: all(leads_to(shop, vm, address) for vm in others), CONVERGED_S)
     assert set(shop.probe("--to", "shop/db").values()) == {"allowed"}
     assert shop.pod("shop/web")["address"] == before

@@ -39,11 +39,11 @@ def tunnel_mtu(family: Family, setting_bytes: int, underlay: Iterable[tuple[str,
         return Mtu(setting_bytes, f"{name} is set")
     overhead = OVERHEAD_BYTES[family]
     interface, size = min(underlay, key=lambda each: (each[1], each[0]), default=("", 0))
+    what = f"{interface} has {size}"
     if not interface:
-        interface, size = "no interface tells", UNKNOWN_BYTES
+        what, size = f"no interface tells, so {UNKNOWN_BYTES} is taken", UNKNOWN_BYTES
     if size <= FABRIC_BYTES:
-        return Mtu(size - overhead, f"{interface} has {size}, less VXLAN's {overhead}")
-    why = f"{interface} has {size}, but Azure's fabric fragments packets above {FABRIC_BYTES}"
-    remedy = f"{name} sets another" if size > UNKNOWN_BYTES else ""
-    tail = f"; {remedy}" if remedy else ""
-    return Mtu(FABRIC_BYTES - overhead, f"{why}: {FABRIC_BYTES} less VXLAN's {overhead}{tail}")
+        return Mtu(size - overhead, f"{what}, less VXLAN's {overhead}")
+    why = f"{what}, but Azure's fabric fragments packets above {FABRIC_BYTES}"
+    less = f"{FABRIC_BYTES} less VXLAN's {overhead}"
+    return Mtu(FABRIC_BYTES - overhead, f"{why}: {less}; {name} sets another")
