@@ -1,4 +1,4 @@
-"""node run, controllers run, cni install: starts of korat's long-running programs."""
+"""node run, node status, controllers run, cni install: korat's long-running programs."""
 
 import os
 from importlib import import_module
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from korat.cli.node_status import status as node_status
 from korat.cni.install import IPAM
 from korat.core.errors import Invalid, Problem, Unsupported
 from korat.drivers.log import configure
@@ -36,6 +37,9 @@ def node_run() -> None:
     """Run the node agent; calico/node's environment variables configure it."""
     configure(os.environ)
     raise typer.Exit(_call("korat.agent.main", "run", dict(os.environ)) or 0)
+
+
+node.command("status")(node_status)
 
 
 @controllers.command("run")
