@@ -14,33 +14,35 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from socket import AF_INET, AF_INET6
 
 from korat.core.net.address import Addr, Family, Prefix
 from korat.core.route.tunnel import CLUSTER_PROTOCOL, DEVICE_NAMES
 from korat.drivers.kernel.nfnetlink import attributes, messages, open_socket, received
+from korat.drivers.kernel.rtnetlink import (
+    AF_BRIDGE,
+    DELNEIGH,
+    DELROUTE,
+    FAMILIES,
+    NEWNEIGH,
+    NEWROUTE,
+    PERMANENT,
+    entry_of,
+    mac_text,
+    route_of,
+)
 
 _NETLINK_ROUTE = 0
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 #: Links, neighbours (forwarding entries too), addresses and routes of both families.
 _GROUPS = (1, 3, 5, 7, 9, 11)
 _NEWLINK, _DELLINK, _NEWADDR, _DELADDR = 16, 17, 20, 21
-_NEWROUTE, _DELROUTE, _NEWNEIGH, _DELNEIGH = 24, 25, 28, 29
 _LINK_HEADER = struct.Struct("=BxHiII")
 _ADDRESS_HEADER = struct.Struct("=BBBBI")
-_NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")
-_ROUTE_HEADER = struct.Struct("=8BI")
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU = 1, 3, 4
-_NDA_DST, _NDA_LLADDR = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _PROTOCOL_KERNEL = 2
 _IFA_ADDRESS = 1
 _NUMBER = struct.Struct("=I")
 _UP = 0x01
-_PERMANENT = 0x80
-_MAIN = 254
-_AF_BRIDGE = 7
-_FAMILIES = {int(AF_INET): Family.V4, int(AF_INET6): Family.V6}
 _NAMES = {name: family for family, name in DEVICE_NAMES.items()}
 _QUEUE_BYTES = 8 << 20
 
@@ -129,10 +131,10 @@ class TunnelMonitor:
             yield from self._link(body, gone=kind == _DELLINK)
         elif kind in (_NEWADDR, _DELADDR):
             yield from self._address(body, present=kind == _NEWADDR)
-        elif kind in (_NEWNEIGH, _DELNEIGH):
-            yield from self._neighbour(body, gone=kind == _DELNEIGH)
-        elif kind in (_NEWROUTE, _DELROUTE):
-            yield from self._route(body, present=kind == _NEWROUTE)
+        elif kind in (NEWNEIGH, DELNEIGH):
+            yield from self._neighbour(body, gone=kind == DELNEIGH)
+        elif kind in (NEWROUTE, DELROUTE):
+            yield from self._route(body, present=kind == NEWROUTE)
 
     def _link(self, body: bytes, *, gone: bool) -> Iterator[tuple[Family, Fact]]:
         _, _, index, flags, _ = _LINK_HEADER.unpack_from(body)
@@ -150,54 +152,41 @@ class TunnelMonitor:
             return
         self._devices[index] = family
         mtu = _NUMBER.unpack(found[_IFLA_MTU])[0] if _IFLA_MTU in found else 0
-        yield family, LinkFact(_mac(found.get(_IFLA_ADDRESS, b"")), mtu, up=bool(flags & _UP))
+        yield family, LinkFact(mac_text(found.get(_IFLA_ADDRESS, b"")), mtu, up=bool(flags & _UP))
 
     def _address(self, body: bytes, *, present: bool) -> Iterator[tuple[Family, Fact]]:
         number, _, _, scope, index = _ADDRESS_HEADER.unpack_from(body)
         device = self._devices.get(index)
-        family = _FAMILIES.get(number)
+        family = FAMILIES.get(number)
         if device is None or family is not device or scope:
             return
         found = dict(attributes(body, _ADDRESS_HEADER.size))
-        yield device, AddressFact(_addr(family, found.get(_IFA_ADDRESS, b"")), present)
+        value = int.from_bytes(found.get(_IFA_ADDRESS, b""), "big")
+        yield device, AddressFact(Addr(family, value), present)
 
     def _neighbour(self, body: bytes, *, gone: bool) -> Iterator[tuple[Family, Fact]]:
-        number, index, state, _, _ = _NEIGHBOUR_HEADER.unpack_from(body)
-        device = self._devices.get(index)
-        if device is None:
+        entry = entry_of(body)
+        device = self._devices.get(entry.interface)
+        if device is None or entry.dst is None:
             return
-        found = dict(attributes(body, _NEIGHBOUR_HEADER.size))
-        mac, there = _mac(found.get(_NDA_LLADDR, b"")), found.get(_NDA_DST)
-        if number == _AF_BRIDGE:
-            if there is not None:
-                yield device, ForwardingFact(mac, None if gone else _addr(device, there))
-        elif _FAMILIES.get(number) is device and there is not None:
-            permanent = bool(state & _PERMANENT) and not gone
-            yield device, NeighbourFact(_addr(device, there), mac if permanent else "")
+        if entry.family == AF_BRIDGE:
+            yield device, ForwardingFact(entry.mac, None if gone else entry.address(device))
+        elif FAMILIES.get(entry.family) is device:
+            permanent = bool(entry.state & PERMANENT) and not gone
+            yield device, NeighbourFact(entry.address(device), entry.mac if permanent else "")
 
     def _route(self, body: bytes, *, present: bool) -> Iterator[tuple[Family, Fact]]:
-        number, length, _, _, table, protocol, _, _, _ = _ROUTE_HEADER.unpack_from(body)
-        family = _FAMILIES.get(number)
-        if family is None or table != _MAIN:
+        route = route_of(body)
+        if route is None:
             return
-        found = dict(attributes(body, _ROUTE_HEADER.size))
-        index = _NUMBER.unpack(found[_RTA_OIF])[0] if _RTA_OIF in found else 0
-        on_device = self._devices.get(index) is family and protocol != _PROTOCOL_KERNEL
-        if protocol == CLUSTER_PROTOCOL or on_device:
-            base, via = found.get(_RTA_DST), found.get(_RTA_GATEWAY)
-            prefix = Prefix(family, int.from_bytes(base or b"\0", "big"), length)
-            yield family, RouteFact(prefix, present, _addr(family, via) if via else None)
+        family = route.prefix.family
+        on_device = self._devices.get(route.interface) is family
+        others = on_device and route.protocol != _PROTOCOL_KERNEL
+        if route.protocol == CLUSTER_PROTOCOL or others:
+            yield family, RouteFact(route.prefix, present, route.via)
 
 
 def _present() -> Iterator[tuple[int, Family]]:
     for index, name in socket.if_nameindex():
         if name in _NAMES:
             yield index, _NAMES[name]
-
-
-def _mac(data: bytes) -> str:
-    return ":".join(f"{byte:02x}" for byte in data)
-
-
-def _addr(family: Family, data: bytes) -> Addr:
-    return Addr(family, int.from_bytes(data, "big"))

@@ -11,17 +11,17 @@ Source: linux/if_link.h (IFLA_VXLAN_*), linux/neighbour.h (NTF_SELF), rtnetlink(
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any, Self
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from korat.core.errors import Unavailable, Unsupported
-from korat.core.net.address import Addr, Family, Prefix
+from korat.core.net.address import Addr, Family
 from korat.core.route.tunnel import (
     CLUSTER_PROTOCOL,
     DEVICE_NAMES,
-    ON_DEVICE,
     Device,
     RouteKind,
     TunnelRoute,
@@ -41,14 +41,26 @@ from korat.core.route.tunnel_step import (
 )
 from korat.drivers.kernel import sysctl
 from korat.drivers.kernel.family import AF
+from korat.drivers.kernel.rtnetlink import (
+    BLACKHOLE,
+    DELNEIGH,
+    DELROUTE,
+    PERMANENT,
+    Request,
+    Route,
+    RouteSocket,
+    put_forwarding,
+    put_neighbour,
+    put_route,
+    remove_forwarding,
+    remove_neighbour,
+    remove_route,
+)
 
 _UP = 0x01
 _NO_DAD = 0x02
-_PERMANENT, _NO_ARP, _SELF = 0x80, 0x40, 0x02
-_SCOPE_LINK, _SCOPE_NOWHERE = 253, 255
-_MAIN = 254
-_RTPROT_KERNEL = 2
-_RTN_BLACKHOLE = 6
+_SCOPE_LINK = 253
+_PROTOCOL_KERNEL = 2
 #: What is gone already needs no removal.
 _GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENXIO})
 _LOCAL = {Family.V4: "vxlan_local", Family.V6: "vxlan_local6"}
@@ -58,6 +70,7 @@ _CHECKSUMS: dict[Family, dict[str, bool]] = {
     Family.V4: {"vxlan_udp_csum": False},
     Family.V6: {"vxlan_udp_zero_csum6_tx": False, "vxlan_udp_zero_csum6_rx": False},
 }
+_DEVICE_STEPS = (AddDevice, ChangeDevice, RemoveDevice)
 
 
 class Tunnel:
@@ -67,6 +80,7 @@ class Tunnel:
         self._family = family
         self._name = DEVICE_NAMES[family]
         self._ip = IPRoute()
+        self._wire = RouteSocket()
         self._index = 0
 
     def __enter__(self) -> Self:
@@ -76,6 +90,7 @@ class Tunnel:
 
     def __exit__(self, *_: object) -> None:
         self._ip.close()
+        self._wire.__exit__()
 
     def read(self) -> TunnelState:
         """All there is of this tunnel, whoever made it.
@@ -96,12 +111,17 @@ class Tunnel:
         """Do the steps in their order.
 
         Raises:
-            Unavailable: the kernel refuses one; those before it are done.
+            Unavailable: the kernel refuses one; those before it are done, of those after some.
             Unsupported: this kernel has no VXLAN.
         """
         with _errors(self._name):
-            for step in steps:
-                self._do(step)
+            # The device comes first and goes first, so the others know its number by then.
+            for is_device, part in groupby(steps, lambda step: isinstance(step, _DEVICE_STEPS)):
+                if is_device:
+                    for step in part:
+                        self._do(step)
+                else:
+                    self._together(part)
 
     def _do(self, step: TunnelStep) -> None:
         match step:
@@ -109,47 +129,53 @@ class Tunnel:
                 self._add_device(device)
             case ChangeDevice(before, device):
                 self._change_device(before, device)
-            case RemoveDevice():
+            case _:
                 with _gone_is_fine():
                     self._ip.link("del", index=self._index)
                 self._index = 0
-            case PutRoute(route, before):
-                self._put_route(route, before)
-            case RemoveRoute(route):
-                self._remove_route(route)
-            case _:
-                self._do_entry(step)
 
-    def _do_entry(
-        self, step: PutForwarding | RemoveForwarding | PutNeighbour | RemoveNeighbour
-    ) -> None:
+    def _together(self, steps: Iterable[TunnelStep]) -> None:
+        requests = [request for step in steps for request in self._requests(step)]
+        results = self._wire.carry_out(requests)
+        for request, error in zip(requests, results, strict=True):
+            removes = request.kind in (DELROUTE, DELNEIGH)
+            if error is not None and not (removes and error.errno in _GONE):
+                raise error
+
+    def _requests(self, step: TunnelStep) -> Iterator[Request]:
         match step:
             case PutForwarding(mac, node):
-                self._ip.fdb(
-                    "replace",
-                    ifindex=self._index,
-                    lladdr=mac,
-                    dst=str(node),
-                    state=_PERMANENT | _NO_ARP,
-                    flags=_SELF,
-                )
+                yield put_forwarding(self._index, mac, node)
             case RemoveForwarding(mac):
-                with _gone_is_fine():
-                    self._ip.fdb("del", ifindex=self._index, lladdr=mac)
+                yield remove_forwarding(self._index, mac)
             case PutNeighbour(address, mac):
-                self._ip.neigh(
-                    "replace",
-                    family=AF[address.family],
-                    ifindex=self._index,
-                    dst=str(address),
-                    lladdr=mac,
-                    state=_PERMANENT,
-                )
+                yield put_neighbour(self._index, address, mac)
             case RemoveNeighbour(address):
-                with _gone_is_fine():
-                    self._ip.neigh(
-                        "del", family=AF[address.family], ifindex=self._index, dst=str(address)
-                    )
+                yield remove_neighbour(self._index, address)
+            case PutRoute(route, before):
+                # IPv6 would add a second way beside the first, where one of them has a next hop.
+                if before is not None and route.prefix.family is Family.V6:
+                    yield self._removal(before)
+                at = self._index_on(route)
+                yield put_route(route.prefix, CLUSTER_PROTOCOL, at, route.via, route.mtu_bytes)
+            case RemoveRoute(route):
+                yield self._removal(route)
+            case _:
+                raise TypeError(f"{step} is the device's")
+
+    def _removal(self, route: TunnelRoute) -> Request:
+        return remove_route(route.prefix, CLUSTER_PROTOCOL, self._index_on(route))
+
+    def _index_on(self, route: TunnelRoute) -> int:
+        """The interface of a route; 0 of a blackhole."""
+        if route.kind is RouteKind.BLACKHOLE:
+            return 0
+        if route.device == self._name:
+            return self._index
+        found = self._index_of(route.device)
+        if not found:
+            raise Unavailable(f"route to {route.prefix}: there is no interface {route.device}")
+        return found
 
     def _add_device(self, device: Device) -> None:
         parent = self._index_of(device.parent)
@@ -194,39 +220,6 @@ class Tunnel:
                 self._ip.addr("del", index=self._index, address=str(addr), prefixlen=family.bits)
         self._ip.link("set", index=self._index, state="up")
 
-    def _put_route(self, route: TunnelRoute, before: TunnelRoute | None) -> None:
-        # IPv6 would add a second way beside the first, where one of them has a next hop.
-        if before is not None and route.prefix.family is Family.V6:
-            self._remove_route(before)
-        self._ip.route("replace", **self._request(route))
-
-    def _remove_route(self, route: TunnelRoute) -> None:
-        request = self._request(route)
-        if route.kind in ON_DEVICE:
-            # Whoever made it: what is on the device is korat's.
-            request |= {"proto": 0, "scope": _SCOPE_NOWHERE}
-        with _gone_is_fine():
-            self._ip.route("del", **request)
-
-    def _request(self, route: TunnelRoute) -> dict[str, Any]:
-        request: dict[str, Any] = {
-            "family": AF[route.prefix.family],
-            "dst": str(route.prefix),
-            "proto": CLUSTER_PROTOCOL,
-            "table": _MAIN,
-        }
-        if route.kind is RouteKind.BLACKHOLE:
-            return {**request, "type": "blackhole"}
-        on_tunnel = route.device == self._name
-        request["oif"] = self._index if on_tunnel else self._index_of(route.device)
-        if route.via is not None:
-            request |= {"gateway": str(route.via), "flags": ["onlink"]}
-        elif route.prefix.family is Family.V4:
-            request["scope"] = "link"
-        if route.mtu_bytes:
-            request["metrics"] = {"mtu": route.mtu_bytes}
-        return request
-
     def _index_of(self, name: str) -> int:
         return int(next(iter(self._ip.link_lookup(ifname=name)), 0))
 
@@ -246,23 +239,23 @@ class Tunnel:
 
     def _neighbours(self) -> Iterator[tuple[Addr, str]]:
         """What is permanent: the kernel keeps others for itself, for multicast and by asking."""
-        for entry in self._ip.get_neighbours(family=AF[self._family], ifindex=self._index):
-            if entry["ifindex"] == self._index and entry["state"] & _PERMANENT:
-                yield Addr.parse(str(entry.get_attr("NDA_DST"))), str(entry.get_attr("NDA_LLADDR"))
+        for entry in self._wire.neighbours(self._family):
+            if entry.interface == self._index and entry.state & PERMANENT:
+                yield entry.address(self._family), entry.mac
 
     def _forwarding(self) -> Iterator[tuple[str, Addr]]:
-        for entry in self._ip.fdb("dump", ifindex=self._index):
-            mac, node = entry.get_attr("NDA_LLADDR"), entry.get_attr("NDA_DST")
-            if entry["ifindex"] == self._index and node is not None:
-                yield str(mac), Addr.parse(str(node))
+        for entry in self._wire.forwarding(self._index):
+            if entry.interface == self._index and entry.dst is not None:
+                yield entry.mac, entry.address(self._family)
 
     def _routes(self, names: dict[int, str]) -> Iterator[TunnelRoute]:
         """Those with the cluster's number, and all on the device but the kernel's own."""
-        for entry in self._ip.get_routes(family=AF[self._family], table=_MAIN):
-            on_device = bool(self._index) and entry.get_attr("RTA_OIF") == self._index
-            ours = entry["proto"] == CLUSTER_PROTOCOL
-            if ours or (on_device and entry["proto"] != _RTPROT_KERNEL):
-                yield _read_route(entry, self._family, names, on_device=on_device)
+        for route in self._wire.routes(self._family):
+            on_device = bool(self._index) and route.interface == self._index
+            if route.protocol == CLUSTER_PROTOCOL or (
+                on_device and route.protocol != _PROTOCOL_KERNEL
+            ):
+                yield _read_route(route, names, on_device=on_device)
 
 
 def _read_device(
@@ -292,30 +285,14 @@ def _read_device(
     )
 
 
-def _read_route(
-    entry: Any,  # noqa: ANN401 - pyroute2's messages have no types
-    family: Family,
-    names: dict[int, str],
-    *,
-    on_device: bool,
-) -> TunnelRoute:
-    dst = entry.get_attr("RTA_DST")
-    base = Addr.parse(str(dst)).value if dst else 0
-    prefix = Prefix(family, base, entry["dst_len"])
-    if entry["type"] == _RTN_BLACKHOLE:
-        return TunnelRoute(prefix, RouteKind.BLACKHOLE)
-    gateway, metrics = entry.get_attr("RTA_GATEWAY"), entry.get_attr("RTA_METRICS")
-    mtu = metrics.get_attr("RTAX_MTU") if metrics is not None else None
+def _read_route(route: Route, names: dict[int, str], *, on_device: bool) -> TunnelRoute:
+    if route.kind == BLACKHOLE:
+        return TunnelRoute(route.prefix, RouteKind.BLACKHOLE)
     kind = RouteKind.SUBNET
     if on_device:
-        kind = RouteKind.TUNNEL if gateway else RouteKind.DIRECT
-    return TunnelRoute(
-        prefix,
-        kind,
-        names.get(int(entry.get_attr("RTA_OIF") or 0), ""),
-        Addr.parse(str(gateway)) if gateway else None,
-        int(mtu or 0),
-    )
+        kind = RouteKind.TUNNEL if route.via else RouteKind.DIRECT
+    device = names.get(route.interface, "")
+    return TunnelRoute(route.prefix, kind, device, route.via, route.mtu_bytes)
 
 
 @contextmanager
