@@ -8,6 +8,7 @@ vm3 10.10.0.6 ┘
 import socket
 import struct
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from pyroute2 import IPRoute
@@ -220,6 +221,53 @@ def test_vxlan_passes_without_forwarding(fabric):
         pinger.sendto(echo_request(), (str(POD2), 0))
         assert pinger.recvfrom(100)[1][0] == str(POD2)
     fabric.apply(NetworkView((), (), ()))  # the devices would answer for other tests
+
+
+LARGE = 1400
+#: What IP and UDP take of a packet.
+HEADERS = 28
+
+
+@pytest.mark.parametrize(
+    ("limit", "size", "whole", "arrives"),
+    [
+        (LARGE, LARGE, True, True),
+        (LARGE, LARGE + 4, True, False),
+        (LARGE, LARGE + 4, False, True),
+        (0, 1500, True, True),
+    ],
+    ids=["all of it", "too large and whole", "too large and in fragments", "no limit"],
+)
+def test_large_packets(limit, size, whole, arrives):
+    """One that may not be fragmented is lost without a word; others arrive, in pieces."""
+    with Fabric(lab_name(), Switches(largest_packet=limit)) as made:
+        made.apply(network(forwarding=False))
+        pieces_before = fragments(made)
+        with (
+            guest_socket(made, "vm1", socket.SOCK_DGRAM) as sender,
+            guest_socket(made, "vm2", socket.SOCK_DGRAM) as receiver,
+        ):
+            receiver.bind((str(VM2), 7000))
+            receiver.settimeout(1)
+            sender.setsockopt(socket.IPPROTO_IP, 10, 3 if whole else 0)  # IP_PMTUDISC_PROBE, _DONT
+            sender.sendto(bytes(size - HEADERS), (str(VM2), 7000))
+            try:
+                got = len(receiver.recv(2000)) == size - HEADERS
+            except TimeoutError:
+                got = False
+        assert got is arrives
+        assert (fragments(made) > pieces_before) is (arrives and bool(limit) and size > limit)
+
+
+def fragments(fabric):
+    """How many fragments the fabric has made."""
+
+    def read():
+        lines = Path("/proc/thread-self/net/snmp").read_text().splitlines()
+        names, values = (line.split() for line in lines if line.startswith("Ip:"))
+        return int(values[names.index("FragCreates")])
+
+    return namespace.run_in(fabric.names.fabric, read)
 
 
 # --- routes -------------------------------------------------------------------------------------

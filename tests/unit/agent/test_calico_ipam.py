@@ -117,12 +117,8 @@ def test_owners_are_this_nodes(store):
 
 
 def test_pools_of_the_pod_its_namespace_and_the_configuration(store):
-    profile = namespace_profile("shop", {})
     named = {"cni.projectcalico.org/ipv4pools": json.dumps(["other"])}
-    profile = type(profile)(
-        metadata=Metadata(name=profile.metadata.name, annotations=named), spec=profile.spec
-    )
-    Client(store).create(profile)
+    Client(store).create(namespace_profile("shop", {}, named))
     source = CalicoIpam(store, "n1")
     four, other = POOLS["four"], POOLS["other"]
     configured = {"ipv4_pools": [four]}

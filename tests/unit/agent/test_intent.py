@@ -87,6 +87,39 @@ def fate(ruleset, port):
     return Simulator(ruleset).run(packet, Hook.FORWARD).fate
 
 
+def encapsulated(mode="Always"):
+    spec = IPPoolSpec(cidr="192.168.0.0/16", nat_outgoing=True, vxlan_mode=mode)
+    return IPPool(metadata=Metadata(name="pods"), spec=spec)
+
+
+def test_a_pool_that_wants_vxlan_on_a_node_without_it_is_named():
+    found = made(encapsulated())
+    (problem,) = found.problems
+    assert (problem.where, problem.field) == ("IPPool pods", "spec.vxlanMode")
+    assert "set CALICO_NETWORKING_BACKEND to vxlan" in problem.rule
+    assert found.tunnels is None
+    assert made(encapsulated("Never")).problems == ()
+
+
+def test_the_option_vxlan_has_tunnels_and_guards_them():
+    far = Node(
+        metadata=Metadata(name="vm2"), spec=NodeSpec(bgp=NodeBgp(ipv4_address="10.10.0.5/24"))
+    )
+    own = Node(
+        metadata=Metadata(name="vm1"),
+        spec=NodeSpec(
+            bgp=NodeBgp(ipv4_address="10.10.0.4/24"), ipv4_vxlan_tunnel_addr="192.168.0.1"
+        ),
+    )
+    found = made(encapsulated(), far, own, CALICO_NETWORKING_BACKEND="vxlan")
+    assert found.problems == ()
+    assert "elements = { 10.10.0.5 }" in found.ruleset.text
+    assert 'oifname "vxlan.calico" ip saddr 10.10.0.4 masquerade' in found.ruleset.text
+    assert found.tunnels is not None
+    without = made(encapsulated("Never"), far, own, CALICO_NETWORKING_BACKEND="vxlan")
+    assert "vxlan-in" not in without.ruleset.chains
+
+
 def test_stored_values_that_cannot_be_read_are_left_out_and_named():
     node = Node(
         metadata=Metadata(name="vm2"), spec=NodeSpec(bgp=NodeBgp(ipv4_address="10.10.0.400/24"))

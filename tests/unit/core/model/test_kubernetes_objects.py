@@ -24,6 +24,12 @@ def kube(kind, name="x", version="v1", **rest):
     return {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}
 
 
+def test_of_a_namespaces_annotations_those_of_address_management_stay():
+    pools = {"cni.projectcalico.org/ipv4pools": '["blue"]', "team.example/owner": "a"}
+    (own,) = decode_any(kube("Namespace", "shop", metadata={"annotations": pools}))
+    assert own.metadata.annotations == {"cni.projectcalico.org/ipv4pools": '["blue"]'}
+
+
 def test_a_namespace_is_a_profile_that_allows_all():
     (own,) = decode_any(kube("Namespace", "shop", metadata={"labels": {"team": "a"}}, status={}))
     assert own == namespace_profile("shop", {"team": "a"})

@@ -41,6 +41,12 @@ def test_ipip_is_refused_on_azure_with_the_remedy(mode):
     assert "vxlanMode: Always" in problem.rule
 
 
+def test_what_is_encapsulated_at_times_is_refused_on_azure_with_the_remedy():
+    (problem,) = on_azure(pool(vxlanMode="CrossSubnet"))
+    assert problem.field == "spec.vxlanMode"
+    assert "within one subnet too; write `vxlanMode: Always`" in problem.rule
+
+
 @pytest.mark.parametrize("resource", [pool(), pool(vxlanMode="Always"), make("Tier")])
 def test_the_rest_is_fine_on_azure(resource):
     assert on_azure(resource) == []

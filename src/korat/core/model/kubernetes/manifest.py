@@ -189,7 +189,7 @@ def _policy(raw: Mapping[str, object], place: str) -> Resource:
 
 def _namespace(raw: Mapping[str, object], place: str) -> Resource:
     own = _metadata(raw, place)
-    return namespace_profile(own.name, own.labels)
+    return namespace_profile(own.name, own.labels, own.annotations)
 
 
 def _account(raw: Mapping[str, object], place: str) -> Resource:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from korat.core.model.label import (
     ACCOUNT_PROFILE_PREFIX,
+    IP_POOLS,
     NAME,
     NAMESPACE_PREFIX,
     NAMESPACE_PROFILE_PREFIX,
@@ -28,16 +29,21 @@ def account_profile_name(namespace: str, account: str) -> str:
     return f"{ACCOUNT_PROFILE_PREFIX}{namespace}.{account}"
 
 
-def namespace_profile(name: str, labels: Mapping[str, str]) -> Profile:
+def namespace_profile(
+    name: str, labels: Mapping[str, str], annotations: Mapping[str, str] | None = None
+) -> Profile:
     """The profile of a namespace: all is allowed, the namespace's labels are inherited.
 
-    ``kubernetes.io/metadata.name`` is added, as the API server adds it to every namespace.
+    ``kubernetes.io/metadata.name`` is added, as the API server adds it to every namespace. Of the
+    annotations those stay that say where its pods' addresses come from.
     """
     own = {"kubernetes.io/metadata.name": name, **labels}
     spec = ProfileSpec(
         ingress=_ALLOW, egress=_ALLOW, labels_to_apply=_inherited(NAMESPACE_PREFIX, own, name)
     )
-    return Profile(metadata=Metadata(name=namespace_profile_name(name)), spec=spec)
+    kept = {key: text for key, text in (annotations or {}).items() if key in IP_POOLS.values()}
+    metadata = Metadata(name=namespace_profile_name(name), annotations=kept)
+    return Profile(metadata=metadata, spec=spec)
 
 
 def account_profile(namespace: str, name: str, labels: Mapping[str, str]) -> Profile:
