@@ -113,7 +113,7 @@ def test_the_option_vxlan_has_tunnels_and_guards_them():
     )
     found = made(encapsulated(), far, own, CALICO_NETWORKING_BACKEND="vxlan")
     assert found.problems == ()
-    assert "elements = { 10.10.0.5 }" in found.ruleset.text
+    assert "vxlan-nodes-4 { 10.10.0.5 }" in found.ruleset.text
     assert 'oifname "vxlan.calico" ip saddr 10.10.0.4 masquerade' in found.ruleset.text
     assert found.tunnels is not None
     without = made(encapsulated("Never"), far, own, CALICO_NETWORKING_BACKEND="vxlan")

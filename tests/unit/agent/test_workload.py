@@ -6,14 +6,18 @@ import msgspec
 import pytest
 
 from cni_world import POD_CIDR, FakeLinks, pod, workloads
-from korat.agent.address_source import AddressRequest
+from korat.agent.address_source import AddressRequest, AddressSources
+from korat.agent.calico_ipam import CalicoIpam
 from korat.agent.hostlocal import HostLocal
 from korat.agent.workload_request import Request, decode
 from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Unavailable, Unsupported
 from korat.core.ipam.hostlocal import Owner
+from korat.core.model.config import IPPool, IPPoolSpec
+from korat.core.model.default import apply as with_defaults
 from korat.core.model.key import Key
 from korat.core.model.kubernetes.workload import interface_name
 from korat.core.model.pod import PodSpec
+from korat.core.model.resource import Metadata
 from korat.core.net.address import Addr
 from korat.drivers.store.client import Client
 from korat.drivers.store.memory import MemoryStore
@@ -452,3 +456,68 @@ def test_interface_command_without_interface_is_refused(store):
 def test_addresses_come_from_the_pod_cidr(store, ask):
     found = workloads(store).add(ask())["ips"][0]["address"]
     assert Addr.parse(found.split("/")[0]) in POD_CIDR
+
+
+# Addresses from Calico's pools.
+
+CALICO = {"type": "calico-ipam"}
+
+
+@pytest.fixture
+def pooled(store, links):
+    """The node's workloads, with a pool to take addresses from."""
+    spec = IPPoolSpec(cidr="192.168.0.0/16", block_size=26)
+    Client(store).create(with_defaults(IPPool(metadata=Metadata(name="pods"), spec=spec)))
+    sources = AddressSources({"calico-ipam": CalicoIpam(store, "vm1")})
+    return workloads(store, links, ipam=sources, mtu_bytes=lambda: 1350)
+
+
+def addresses(result):
+    return [ip["address"] for ip in result["ips"]]
+
+
+def test_an_address_of_a_pool_comes_and_goes(pooled, store, links, ask):
+    result = pooled.add(ask(ipam=CALICO))
+    assert addresses(result) == addresses(pooled.add(ask(ipam=CALICO)))
+    pooled.check(ask("CHECK", prevResult=result, ipam=CALICO))
+    pooled.delete(ask("DEL", ipam=CALICO))
+    assert_nothing_left(pooled, links, store, ask(ipam=CALICO))
+
+
+def test_a_new_container_of_a_pod_has_an_address_of_its_own(pooled, ask):
+    old = addresses(pooled.add(ask(container="a", ipam=CALICO)))
+    new = addresses(pooled.add(ask(container="b", ipam=CALICO)))
+    assert old != new
+    pooled.delete(ask("DEL", container="a", ipam=CALICO))
+    kept = held(pooled, ask(ipam=CALICO))
+    assert {(f"{addr}/32", owner.container_id) for addr, owner in kept.items()} == {(new[0], "b")}
+
+
+def test_delete_while_the_store_is_away_stops_traffic_and_the_rest_follows(
+    pooled, store, links, ask
+):
+    pooled.add(ask(ipam=CALICO))
+    store.away = True
+    with pytest.raises(Unavailable):
+        pooled.delete(ask("DEL", ipam=CALICO))
+    assert links.links == {}, "traffic must stop at once"
+    store.away = False
+    pooled.delete(ask("DEL", ipam=CALICO))
+    assert_nothing_left(pooled, links, store, ask(ipam=CALICO))
+
+
+def test_gc_spares_a_container_whatever_its_interface_is_called(pooled, ask):
+    """A block does not say on which interface an address is."""
+    pooled.add(ask(container="web-1", ifname="net1", ipam=CALICO))
+    pooled.add(ask(container="db-1", pod_name="db", ipam=CALICO))
+    named = {"cni.dev/valid-attachments": [{"containerID": "web-1", "ifname": "net1"}]}
+    pooled.gc(ask("GC", ipam=CALICO, **named))
+    owners = pooled.ipam.owners("net", CALICO)
+    assert {owner.container_id for owner in owners} == {"web-1"}
+
+
+def test_a_link_gets_what_the_networking_option_has_room_for(pooled, links, ask):
+    pooled.add(ask(ipam=CALICO))
+    assert [seen.mtu_bytes for seen in links.links.values()] == [1350]
+    pooled.add(ask(container="b", pod_name="db", ipam=CALICO, mtu=1400))
+    assert {seen.mtu_bytes for seen in links.links.values()} == {1350, 1400}
