@@ -26,24 +26,19 @@ from korat.agent.intent import Intent
 from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
 from korat.agent.observe import Observer
-from korat.agent.offload import OffloadTests
-from korat.agent.overlay import Plans
 from korat.agent.precedence import Precedence
 from korat.agent.settings import NodeSettings, node_settings
-from korat.agent.startup import announce, node_address
-from korat.agent.tunnel import Tunnels
-from korat.agent.tunnel_address import TunnelAddress, TunnelAddresses
-from korat.agent.tunnel_report import TunnelReporter
+from korat.agent.startup import announce, own_addresses
+from korat.agent.vxlan import VxlanNode
 from korat.agent.workload import Workloads
 from korat.core.errors import Conflict, Unavailable
 from korat.core.model.endpoint import Node
 from korat.core.model.key import Key
-from korat.core.net.address import Family, Prefix
-from korat.drivers.kernel.address import interface_addresses
+from korat.core.net.address import Prefix
 from korat.drivers.kernel.conntrack import Conntrack
 from korat.drivers.kernel.monitor import Monitor
 from korat.drivers.kernel.veth import Veths
-from korat.drivers.report import NodeReport, publish
+from korat.drivers.report import NodeReport, publish, publish_tunnels
 from korat.drivers.store.client import Client
 from korat.drivers.store.open import open_store
 from korat.ports import Store
@@ -69,13 +64,12 @@ def run(environ: Mapping[str, str]) -> None:
     settings = node_settings(environ)
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     precedence = Precedence()
-    reporter = TunnelReporter(settings.run_dir)
-    tests = OffloadTests(settings.node_name, reporter.tested)
-    tunnels = Tunnels(lambda *what: _tried(reporter, tests, *what)) if settings.tunnelled else None
-    kernel = NodeKernel(give_way=precedence.give_way, tunnels=tunnels)
+    publish_tunnels(settings.run_dir, ())
+    vxlan = VxlanNode(settings) if settings.tunnelled else None
+    kernel = NodeKernel(give_way=precedence.give_way, tunnels=vxlan.tunnels if vxlan else None)
     kernel.prepare()
     store = open_store(environ)
-    _announce(Client(store), settings)
+    announced = _announce(Client(store), settings)
     lost = threading.Event()
     loop = NodeLoop(
         settings.node_name,
@@ -100,13 +94,10 @@ def run(environ: Mapping[str, str]) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(kernel))
         stack.enter_context(conntrack)
-        deliver: Callable[[Batch], None] = loop.deliver
-        if tunnels is not None:
-            for each in (tests, tunnels):
-                each.start()
-                stack.callback(each.close)
-            deliver = _addressing(stack, TunnelAddress(store, settings.node_name), loop.deliver)
-        stack.enter_context(_threads(loop, Feed(store, deliver, lost), observer))
+        if vxlan is not None:
+            vxlan.start(store, announced)
+            stack.callback(vxlan.close)
+        stack.enter_context(_threads(loop, Feed(store, _heard(loop, vxlan), lost), observer, vxlan))
         asyncio.run(_serve_until_told(settings.socket_path, workloads))
 
 
@@ -125,30 +116,6 @@ async def _serve_until_told(path: Path, workloads: Workloads) -> None:
         await server
 
 
-def _addressing(
-    stack: contextlib.ExitStack, address: TunnelAddress, deliver: Callable[[Batch], None]
-) -> Callable[[Batch], None]:
-    """Keep the tunnels' addresses; what is to be called with each batch for that."""
-    keeper = TunnelAddresses(address)
-    keeper.start()
-    stack.callback(keeper.close)
-
-    def told(batch: Batch) -> None:
-        if any(key.kind == "IPPool" or key in address.keys for key in batch.changes):
-            keeper.ring()
-        deliver(batch)
-
-    return told
-
-
-def _tried(
-    reporter: TunnelReporter, tests: OffloadTests, plans: Plans, faults: Mapping[Family, str]
-) -> None:
-    """The tunnels were brought up to these plans, as far as possible."""
-    reporter.planned(plans, faults)
-    tests.look(plans)
-
-
 def _address_sources(store: Store, node_name: str) -> AddressSources:
     host_local = HostLocal(lambda: _pod_cidrs(store, node_name))
     return AddressSources({HOST_LOCAL: host_local, CALICO: CalicoIpam(store, node_name)})
@@ -161,29 +128,43 @@ def _pod_mtu(enforced: Intent | None) -> int:
     return min(sizes, default=0)
 
 
-def _announce(client: Client, settings: NodeSettings) -> None:
+def _announce(client: Client, settings: NodeSettings) -> tuple[str, str]:
     """Say who this node is, as soon as the datastore can be written."""
-    found = interface_addresses()
-    address = node_address(settings.ip, found)
-    address6 = node_address(settings.ip6, found, Family.V6)
+    addresses = own_addresses(settings)
     while True:
         try:
-            announce(client, settings, address, address6)
+            announce(client, settings, *addresses)
         except (Unavailable, Conflict) as error:
             log.warning("cannot announce the node", error=str(error), retry_s=_RETRY_S)
             time.sleep(_RETRY_S)
         else:
-            return
+            return addresses
+
+
+def _heard(loop: NodeLoop, vxlan: VxlanNode | None) -> Callable[[Batch], None]:
+    """What is done with each batch of changes."""
+    if vxlan is None:
+        return loop.deliver
+
+    def deliver(batch: Batch) -> None:
+        vxlan.told(batch)
+        loop.deliver(batch)
+
+    return deliver
 
 
 @contextlib.contextmanager
-def _threads(loop: NodeLoop, feed: Feed, observer: Observer) -> Iterator[None]:
+def _threads(
+    loop: NodeLoop, feed: Feed, observer: Observer, vxlan: VxlanNode | None
+) -> Iterator[None]:
     """The observer, the feed, the monitor and the loop itself, ended in that order."""
-    monitor = Monitor(
-        "korat",
-        on_link=lambda: loop.refresh(reload=False),
-        on_table=lambda: _mend(loop),
-    )
+
+    def on_link() -> None:
+        loop.refresh(reload=False)
+        if vxlan is not None:
+            vxlan.heard()
+
+    monitor = Monitor("korat", on_link=on_link, on_table=lambda: _mend(loop))
     worker = threading.Thread(target=loop.run, name="node-loop", daemon=True)
     worker.start()
     feed.start()

@@ -5,6 +5,7 @@ CALICO_IPV6POOL_*). Korat's own variables start with ``KORAT_``. FELIX_* setting
 ``korat.core.model.felix``.
 """
 
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ _CROSS_SUBNET = (
     "Azure's fabric drops pods' packets that are not encapsulated, within one subnet too, so it "
     "must be Always"
 )
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class NodeSettings:
     backend: str
     ip: str  # an address, a CIDR, or "autodetect"
     ip6: str  # the same, or "none"
+    poll_s: float  # how often the node's own address is looked at (AUTODETECT_POLL_INTERVAL)
     pools: tuple[PoolSettings, ...]
     run_dir: Path
     ready_file: Path | None
@@ -100,6 +106,7 @@ def node_settings(environ: Mapping[str, str]) -> NodeSettings:
         problems.append(Problem("", "CALICO_IPV4POOL_IPIP", ipip, rule))
     found = (_pool(environ, backend, family, problems) for family in Family)
     pools = tuple(pool for pool in found if pool is not None)
+    poll_s = _seconds(environ.get("AUTODETECT_POLL_INTERVAL") or "60s", problems)
     if problems:
         raise Invalid(problems)
     ready = environ.get("KORAT_READY_FILE")
@@ -108,6 +115,7 @@ def node_settings(environ: Mapping[str, str]) -> NodeSettings:
         backend=backend,
         ip=ip,
         ip6=ip6,
+        poll_s=poll_s,
         pools=pools,
         run_dir=Path(environ.get("KORAT_RUN_DIR") or RUN_DIR),
         ready_file=Path(ready) if ready else None,
@@ -140,6 +148,15 @@ def _pool(
         return None
     nat = environ.get(f"{prefix}_NAT_OUTGOING", defaults.nat).lower() == "true"
     return PoolSettings(Prefix.parse(text), nat, int(size), mode)
+
+
+def _seconds(text: str, problems: list[Problem]) -> float:
+    match = _DURATION.fullmatch(text)
+    if match is None or not float(match[1]):
+        rule = "must be a duration such as 60s"
+        problems.append(Problem("", "AUTODETECT_POLL_INTERVAL", text, rule))
+        return 0.0
+    return float(match[1]) * _UNIT_S[match[2]]
 
 
 def _is_cidr(text: str) -> bool:

@@ -20,7 +20,7 @@ from korat.core.model.endpoint import Node, NodeAddress, NodeBgp
 from korat.core.model.key import Key
 from korat.core.model.resource import Metadata
 from korat.core.net.address import Family
-from korat.drivers.kernel.address import InterfaceAddress, of_family
+from korat.drivers.kernel.address import InterfaceAddress, interface_addresses, of_family
 from korat.drivers.store.client import Client, initialize
 
 log = structlog.get_logger(__name__)
@@ -66,6 +66,16 @@ def node_address(wanted: str, found: Iterable[InterfaceAddress], family: Family 
         f"{variable} {wanted} is on no interface of this node",
         f"set {variable} to one of its addresses",
     )
+
+
+def own_addresses(settings: NodeSettings) -> tuple[str, str]:
+    """The node's IPv4 and IPv6 address, as the settings and the interfaces say.
+
+    Raises:
+        NotFound: no interface has one of them.
+    """
+    found = interface_addresses()
+    return node_address(settings.ip, found), node_address(settings.ip6, found, Family.V6)
 
 
 def announce(client: Client, settings: NodeSettings, address: str, address6: str = "") -> None:

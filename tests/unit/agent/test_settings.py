@@ -36,6 +36,7 @@ def problems(environ):
         ({**POOL6, "CALICO_IPV6POOL_BLOCK_SIZE": "26"}, "CALICO_IPV6POOL_BLOCK_SIZE", "116 to 128"),
         ({"IP": "10.10.0.400"}, "IP", "an address or a CIDR"),
         ({"IP6": "me"}, "IP6", "none, autodetect"),
+        ({"AUTODETECT_POLL_INTERVAL": "0s"}, "AUTODETECT_POLL_INTERVAL", "a duration such as"),
     ],
 )
 def test_what_azure_or_this_version_cannot_do_is_refused(environ, field, rule):
@@ -53,6 +54,8 @@ def test_with_a_name_alone():
     settings = node_settings({"NODENAME": "vm1"})
     assert (settings.node_name, settings.ip) == ("vm1", "autodetect")
     assert (settings.backend, settings.ip6, settings.pools) == ("none", "none", ())
+    assert settings.poll_s == 60
+    assert node_settings({"AUTODETECT_POLL_INTERVAL": "1.5m"}).poll_s == 90
     assert str(settings.socket_path) == "/run/korat/agent.sock"
 
 
