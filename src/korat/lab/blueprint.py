@@ -137,9 +137,7 @@ def blueprint(options: Options) -> Blueprint:
         problems += _room(options.nodes, subnet, cluster, routed=routed)
     if problems or not (vnet and subnet and cluster):
         raise Invalid(problems)
-    vms = tuple(
-        _vm(number, subnet, cluster if routed else None) for number in range(options.nodes)
-    )
+    vms = tuple(_vm(number, subnet, cluster if routed else None) for number in range(options.nodes))
     return Blueprint(options.mode, options.store, vnet, subnet, cluster, vms, largest)
 
 
