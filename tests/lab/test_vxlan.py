@@ -235,6 +235,24 @@ def test_a_node_that_goes_and_comes_is_followed_within_two_seconds(shop: Lab) ->
     assert shop.pod("shop/web")["address"] == before
 
 
+def test_nodes_that_are_added_removed_and_rebooted(shop: Lab) -> None:
+    """As with user-defined routes, without a route: what a new node needs comes from the others."""
+    others = ("vm1", "vm2", "vm3")
+    shop.run("lab", "node", "add")
+    address = next(n["address"] for n in shop.status()["nodes"] if n["name"] == "vm4")
+    until(lambda: all(leads_to(shop, vm, address) for vm in others), CONVERGED_S)
+    shop.apply(pods(("shop", "late", "vm4", {})))
+    assert set(shop.probe("--to", "shop/late").values()) == {"allowed"}
+    assert set(shop.probe("--from", "shop/late").values()) == {"allowed"}
+    shop.run("lab", "node", "reboot", "vm4")
+    assert set(shop.probe("--to", "shop/late").values()) == {"allowed"}
+    assert set(shop.probe("--from", "shop/late").values()) == {"allowed"}
+    shop.run("lab", "node", "remove", "vm4")
+    until(lambda: not any(leads_to(shop, vm, address) for vm in others), CONVERGED_S)
+    assert shop.status()["routeTable"]["routes"] == []
+    assert set(shop.probe().values()) == {"allowed"}
+
+
 def test_a_pool_that_changes_its_encapsulation_loses_no_address(shop: Lab) -> None:
     before = {pod["name"]: pod["address"] for pod in shop.status()["pods"]}
     shop.run("patch", "ippool", POOL, "-p", '{"spec": {"vxlanMode": "Never"}}')

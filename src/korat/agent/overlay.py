@@ -88,13 +88,18 @@ class Overlays:
 
     def sources(self, felix: FelixSettings) -> tuple[tuple[str, Addr], ...]:
         """The tunnels' devices, each with the node's own address outside of it."""
-        own = [n for pair in self._nodes.values() for n in pair if n.name == self._own and n.vtep]
         families = self._families(felix)
         return tuple(
             (DEVICE_NAMES[node.address.family], node.address)
-            for node in own
-            if node.address is not None and node.address.family in families
+            for node in self._mine
+            if node.vtep is not None and node.address is not None
+            if node.address.family in families
         )
+
+    @property
+    def _mine(self) -> tuple[TunnelNode, ...]:
+        """What this node's own Node says of each family; nothing while there is none."""
+        return self._nodes.get(Key("Node", "", self._own), ())
 
     def _families(self, felix: FelixSettings) -> frozenset[Family]:
         """The IP versions of which a pool is encapsulated."""
@@ -118,7 +123,7 @@ class Overlays:
 
     def _counting(self, felix: FelixSettings, links: tuple[Link, ...]) -> Iterator[Link]:
         """The interfaces that tunnels depend on: workloads' come and go, and are none of them."""
-        own = {n.address for nodes in self._nodes.values() for n in nodes if n.name == self._own}
+        own = {node.address for node in self._mine}
         pattern = re.compile(felix.mtu_iface_pattern)
         for link in links:
             underlay = link.up and pattern.search(link.name) is not None
@@ -132,13 +137,13 @@ class Overlays:
         before = self._made.get(family)
         if before is not None and before[0] == inputs:
             return before[1]
-        at = 0 if family is Family.V4 else 1
-        nodes = [each[at] for each in self._nodes.values()]
+        at = list(Family).index(family)
+        mine = self._mine or tuple(_unknown(self._own) for _ in Family)
         found = plan(
             Overlay(
                 family,
-                next((node for node in nodes if node.name == self._own), _unknown(self._own)),
-                nodes,
+                mine[at],
+                [each[at] for each in self._nodes.values()],
                 [self._pools[key] for key in sorted(self._pools)],
                 [h for h in self._holdings.values() if h.block.family is family],
                 links,
