@@ -125,6 +125,21 @@ def test_what_somebody_breaks_is_mended(three: World, damage: str):
     assert talks(one, two)
 
 
+def test_who_breaks_it_again_and_again_does_not_keep_the_node_busy(
+    three: World, monkeypatch: pytest.MonkeyPatch
+):
+    three.tell()
+    one = three.machines[0]
+    reads: list[int] = []
+    original = Tunnel.read
+    monkeypatch.setattr(Tunnel, "read", lambda self: reads.append(1) or original(self))
+    for _ in range(50):
+        run(one, *"ip neigh flush nud permanent dev vxlan.calico".split())
+        time.sleep(0.03)
+    assert len(reads) < 12
+    assert eventually(lambda: three.state(one) == wanted(three, one), 10.0)
+
+
 def test_a_size_and_an_address_change_without_a_new_device(three: World):
     three.tell()
     one, two, _ = three.machines

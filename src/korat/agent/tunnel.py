@@ -35,8 +35,9 @@ log = structlog.get_logger(__name__)
 
 _RETRY_FIRST_S = 0.1
 _RETRY_LAST_S = 10.0
-#: What others change comes in swarms, and is mended once they are done.
-_SETTLE_S = 0.05
+#: What others change comes in swarms, and is mended once they are done. Who breaks it again and
+#: again must not keep the node busy: within so long after the last time, the pause grows.
+_SETTLE_S, _SETTLE_LAST_S, _AGAIN_S = 0.05, 5.0, 10.0
 _NEVER_S = 1e9
 
 
@@ -58,6 +59,8 @@ class Tunnels:
         self._refresh_s = 90.0
         self._read_s = 0.0
         self._pause_s = _RETRY_FIRST_S
+        self._settle_s = _SETTLE_S
+        self._broken_s = -_AGAIN_S  # when something was last heard to be wrong
         self._stopping = False
         self._monitor: TunnelMonitor | None = None
         self._thread = threading.Thread(target=self._tend, name="tunnels", daemon=True)
@@ -157,8 +160,16 @@ class Tunnels:
                 if wanted is None or (fact is not None and _is_wanted(wanted, fact)):
                     continue
                 self._there[each] = None
-                self._due_s = min(self._due_s, time.monotonic() + _SETTLE_S)
+                self._due_s = min(self._due_s, time.monotonic() + self._settled_in())
                 self._bell.notify_all()
+
+    def _settled_in(self) -> float:
+        """How long to wait before what is broken is mended."""
+        now_s, before_s = time.monotonic(), self._broken_s
+        again = now_s - before_s < _AGAIN_S
+        self._settle_s = min(self._settle_s * 2, _SETTLE_LAST_S) if again else _SETTLE_S
+        self._broken_s = now_s
+        return self._settle_s
 
 
 def _is_wanted(state: TunnelState, fact: Fact) -> bool:

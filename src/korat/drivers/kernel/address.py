@@ -1,9 +1,10 @@
 """The addresses of this machine's interfaces, read once; not for changing them.
 
-Source: linux/rtnetlink.h (RTM_GETADDR), linux/if_addr.h.
+Source: linux/rtnetlink.h (RTM_GETLINK, RTM_GETADDR), linux/if_addr.h, linux/if_link.h.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pyroute2 import IPRoute
@@ -11,7 +12,7 @@ from pyroute2 import IPRoute
 from korat.core.net.address import Addr, Family
 from korat.core.route.vxlan import Link
 from korat.drivers.kernel import nfnetlink
-from korat.drivers.kernel.family import AF
+from korat.drivers.kernel.rtnetlink import FAMILIES, RouteSocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,14 @@ class InterfaceAddress:
 
 _IFF_UP = 1
 _SCOPE_GLOBAL = 0
-_NETLINK_ROUTE = 0
-_NEWADDR, _GETADDR = 20, 22
+_GETLINK, _GETADDR = 18, 22
 _ADDRESS, _LOCAL = 1, 2
+_IFNAME, _MTU = 3, 4
 #: Family, prefix length, flags, scope; then the interface.
 _HEADER = struct.Struct("=4BI")
-_QUEUE_BYTES = 1 << 20
-_FAMILIES = {number: family for family, number in AF.items()}
+#: Family, type, index, flags, change.
+_LINK_HEADER = struct.Struct("=BxHiII")
+_NUMBER = struct.Struct("=I")
 
 
 def interface_addresses() -> tuple[InterfaceAddress, ...]:
@@ -58,50 +60,44 @@ def own_addresses() -> frozenset[Addr]:
 
     Asked at every look at live connections, and so without a library, which takes 20 times as long.
     """
-    found: set[Addr] = set()
-    with nfnetlink.open_socket(_QUEUE_BYTES, _NETLINK_ROUTE) as sock:
-        sock.send(nfnetlink.message(_GETADDR, nfnetlink.DUMP, _HEADER.pack(0, 0, 0, 0, 0)))
-        while True:
-            for message in nfnetlink.messages(nfnetlink.received(sock) or b""):
-                if message.kind in (nfnetlink.DONE, nfnetlink.ERROR):
-                    return frozenset(found)
-                if message.kind == _NEWADDR and message.body[0] in _FAMILIES:
-                    found.add(_own(message.body))
-
-
-def _own(body: bytes) -> Addr:
-    """The address of one message; of a point-to-point link IFA_ADDRESS is the other end's."""
-    parts = dict(nfnetlink.attributes(body, _HEADER.size))
-    return Addr(_FAMILIES[body[0]], int.from_bytes(parts.get(_LOCAL) or parts[_ADDRESS]))
+    with RouteSocket() as wire:
+        return frozenset(addr for _, addr in _addresses(wire))
 
 
 def all_addresses() -> dict[str, frozenset[Addr]]:
     """Every interface, up or not, with all its addresses."""
-    with IPRoute() as ip:
-        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in ip.get_links()}
-        found: dict[str, set[Addr]] = {name: set() for name in names.values()}
-        for entry in ip.get_addr():
-            # Of a point-to-point link IFA_ADDRESS is the other end's.
-            own = entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS")
-            if entry["index"] in names:
-                found[names[entry["index"]]].add(Addr.parse(own))
-    return {name: frozenset(addresses) for name, addresses in found.items()}
+    return {link.name: link.addresses for link in links()}
 
 
 def links() -> tuple[Link, ...]:
     """Every interface with its MTU, whether it is up, and its addresses."""
-    addresses = all_addresses()
-    with IPRoute() as ip:
-        found = [(str(link.get_attr("IFLA_IFNAME")), link) for link in ip.get_links()]
+    addresses: dict[int, set[Addr]] = {}
+    with RouteSocket() as wire:
+        found = [_link(body) for body in wire.dump(_GETLINK, _LINK_HEADER.pack(0, 0, 0, 0, 0))]
+        for index, addr in _addresses(wire):
+            addresses.setdefault(index, set()).add(addr)
     return tuple(
-        Link(
-            name,
-            int(link.get_attr("IFLA_MTU")),
-            addresses.get(name, frozenset()),
-            up=bool(link["flags"] & _IFF_UP),
-        )
-        for name, link in found
+        Link(name, mtu_bytes, frozenset(addresses.get(index, ())), up=up)
+        for index, name, mtu_bytes, up in found
     )
+
+
+def _link(body: bytes) -> tuple[int, str, int, bool]:
+    """Index, name, MTU and whether it is up."""
+    _, _, index, flags, _ = _LINK_HEADER.unpack_from(body)
+    parts = dict(nfnetlink.attributes(body, _LINK_HEADER.size))
+    name = parts[_IFNAME].rstrip(b"\0").decode(errors="surrogateescape")
+    return index, name, int(_NUMBER.unpack(parts[_MTU])[0]), bool(flags & _IFF_UP)
+
+
+def _addresses(wire: RouteSocket) -> Iterator[tuple[int, Addr]]:
+    """Each address with its interface; of a point-to-point link IFA_ADDRESS is the other end's."""
+    for body in wire.dump(_GETADDR, _HEADER.pack(0, 0, 0, 0, 0)):
+        family = FAMILIES.get(body[0])
+        if family is not None:
+            parts = dict(nfnetlink.attributes(body, _HEADER.size))
+            own = parts.get(_LOCAL) or parts[_ADDRESS]
+            yield _HEADER.unpack_from(body)[4], Addr(family, int.from_bytes(own))
 
 
 def of_family(

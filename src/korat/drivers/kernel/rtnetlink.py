@@ -204,7 +204,7 @@ class RouteSocket:
         Raises:
             OSError: the kernel does not answer.
         """
-        for body in self._dump(GETROUTE, _ROUTE.pack(AF[family], *[0] * 8)):
+        for body in self.dump(GETROUTE, _ROUTE.pack(AF[family], *[0] * 8)):
             found = route_of(body)
             if found is not None:
                 yield found
@@ -215,7 +215,7 @@ class RouteSocket:
         Raises:
             OSError: the kernel does not answer.
         """
-        yield from map(entry_of, self._dump(GETNEIGH, _NEIGHBOUR.pack(AF[family], 0, 0, 0, 0)))
+        yield from map(entry_of, self.dump(GETNEIGH, _NEIGHBOUR.pack(AF[family], 0, 0, 0, 0)))
 
     def forwarding(self, index: int) -> Iterator[Entry]:
         """All forwarding entries of one device.
@@ -224,7 +224,25 @@ class RouteSocket:
             OSError: the kernel does not answer.
         """
         header = _LINK_HEADER.pack(AF_BRIDGE, 0, index, 0, 0)
-        yield from map(entry_of, self._dump(GETNEIGH, header))
+        yield from map(entry_of, self.dump(GETNEIGH, header))
+
+    def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """What a request for all of something is answered with, a body each.
+
+        Raises:
+            OSError: the kernel does not answer.
+        """
+        self._socket.send(message(kind, DUMP, body))
+        while True:
+            for answer in messages(self._received()):
+                if answer.kind == DONE:
+                    return
+                if answer.kind == ERROR:
+                    error = fault(answer.body)
+                    if error is not None:
+                        raise error
+                    return
+                yield answer.body
 
     def _together(self, part: Sequence[Request]) -> Iterator[OSError | None]:
         data = b"".join(
@@ -239,19 +257,6 @@ class RouteSocket:
                     answers[answer.sequence] = fault(answer.body)
         for number in range(len(part)):
             yield answers[number]
-
-    def _dump(self, kind: int, body: bytes) -> Iterator[bytes]:
-        self._socket.send(message(kind, DUMP, body))
-        while True:
-            for answer in messages(self._received()):
-                if answer.kind == DONE:
-                    return
-                if answer.kind == ERROR:
-                    error = fault(answer.body)
-                    if error is not None:
-                        raise error
-                    return
-                yield answer.body
 
     def _received(self) -> bytes:
         data = received(self._socket)
