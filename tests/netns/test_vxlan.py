@@ -134,7 +134,7 @@ def test_who_breaks_it_again_and_again_does_not_keep_the_node_busy(
     original = Tunnel.read
     monkeypatch.setattr(Tunnel, "read", lambda self: reads.append(1) or original(self))
     for _ in range(50):
-        run(one, *"ip neigh flush nud permanent dev vxlan.calico".split())
+        run(one, *["ip", "neigh", "flush", "nud", "permanent", "dev", "vxlan.calico"])
         time.sleep(0.03)
     assert len(reads) < 12
     assert eventually(lambda: three.state(one) == wanted(three, one), 10.0)
