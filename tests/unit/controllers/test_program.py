@@ -66,3 +66,18 @@ def test_a_wrong_configuration_ends_it_with_the_reason(environ: dict[str, str]):
         "KORAT_CLUSTER_CIDR is not set: name the cluster's pod CIDRs"
         in done.stderr.splitlines()[-1]
     )
+
+
+def test_without_routes_nothing_of_azure_is_needed(environ: dict[str, str]):
+    """As with VXLAN, whose pods the fabric never sees."""
+    ready = Path(environ["KORAT_READY_FILE"])
+    own = {name: environ[name] for name in ("PATH", "KORAT_SQLITE_PATH", "KORAT_READY_FILE")}
+    own["KORAT_AZURE_ROUTES"] = "Disabled"
+    with subprocess.Popen(START, env=own, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _until(ready.exists)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=WAIT_S)
+        finally:
+            process.kill()
+    assert process.returncode == 0, said

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from azure_site import cloud_config
-from korat.controllers.settings import route_settings
+from korat.controllers.settings import route_settings, wants_routes
 from korat.core.errors import Invalid
 
 
@@ -48,3 +48,13 @@ def test_all_faults_of_the_environment_come_at_once(environ: dict[str, str]):
     with pytest.raises(Invalid) as refused:
         route_settings({**environ, **wrong})
     assert len(refused.value.problems) == 3
+
+
+@pytest.mark.parametrize(("word", "wanted"), [("", True), ("Enabled", True), ("Disabled", False)])
+def test_whether_routes_are_kept(word: str, wanted: bool):
+    assert wants_routes({"KORAT_AZURE_ROUTES": word}) is wanted
+
+
+def test_neither_yes_nor_no_is_refused():
+    with pytest.raises(Invalid, match="must be Enabled or Disabled"):
+        wants_routes({"KORAT_AZURE_ROUTES": "perhaps"})
