@@ -44,6 +44,8 @@ class Korat(LazyGroup):
         Entry("patch", "korat.cli.patch:patch", "Change parts of one object.", _OBJECTS),
         Entry("label", "korat.cli.patch:label", "Set or remove a label.", _OBJECTS),
         Entry("validate", "korat.cli.verbs:validate", "Check files, without a store.", _OBJECTS),
+        Entry("ipam", "korat.cli.ipam:app", "Who has which address, and what leaked.", _OBJECTS),
+        Entry("datastore", "korat.cli.datastore:app", "Lock and unlock the store.", _OBJECTS),
         Entry("version", "korat.cli.version:version", "Show korat's version.", _OBJECTS),
         Entry("policy", "korat.cli.policy:app", "Who may talk to whom, and why.", _POLICY),
         Entry("azure", "korat.cli.azure:app", "What Azure must hold for pods to talk.", _POLICY),

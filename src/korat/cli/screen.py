@@ -7,7 +7,7 @@ plain text start fast.
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from korat.core.errors import Invalid, Problem
@@ -79,6 +79,25 @@ def columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def framed(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = ()
+) -> str:
+    """A table in a frame, as ``calicoctl ipam`` prints it; ``numbers`` are columns set right."""
+    lines = [tuple(titles), *(tuple(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
+    edge = f"+{'+'.join('-' * (width + 2) for width in widths)}+"
+
+    def drawn(line: Sequence[str], right: Collection[str]) -> str:
+        cells = (
+            cell.rjust(width) if title in right else cell.ljust(width)
+            for title, cell, width in zip(titles, line, widths, strict=True)
+        )
+        return f"| {' | '.join(cells)} |"
+
+    body = [drawn(line, numbers) for line in lines[1:]]
+    return "\n".join([edge, drawn(lines[0], ()), edge, *body, *([edge] if body else [])])
 
 
 def table(title: str, titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> "Table":

@@ -14,7 +14,7 @@ import structlog
 from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Problem
 from korat.core.model.auto_host import AutoHosts, auto_hosts
 from korat.core.model.controllers import (
-    CONFIGURATION_NAME,
+    CONFIGURATION_KEY,
     DISABLED,
     ENABLED,
     AutoHostEndpoint,
@@ -24,7 +24,6 @@ from korat.core.model.controllers import (
 )
 from korat.core.model.endpoint import Node
 from korat.core.model.host import HostEndpoint
-from korat.core.model.key import Key
 from korat.drivers.store.client import Client
 from korat.ports import Store, Watch
 
@@ -33,7 +32,6 @@ log = structlog.get_logger(__name__)
 VARIABLE = "AUTO_HOST_ENDPOINTS"
 KINDS = ("Node", "HostEndpoint", "KubeControllersConfiguration")
 _WORDS = {"": None, "disabled": False, "enabled": True}
-CONFIGURATION = Key("KubeControllersConfiguration", "", CONFIGURATION_NAME)
 _RETRY_S = 1.0
 _PERIOD_S = 300.0
 
@@ -98,7 +96,7 @@ class HostController:
     def turn(self) -> AutoHosts:
         """Look and write once; what was to be done."""
         objects = self._client.read(KINDS)
-        stored = objects.by_key.get(CONFIGURATION)
+        stored = objects.by_key.get(CONFIGURATION_KEY)
         configuration = stored if isinstance(stored, KubeControllersConfiguration) else None
         self._tell_unused(configuration)
         settings = auto_host_settings(self._enabled, configuration)

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from korat.controllers.host import CONFIGURATION, HostController, wants_auto_hosts
+from korat.controllers.host import HostController, wants_auto_hosts
 from korat.core.errors import Invalid
-from korat.core.model.controllers import unused
+from korat.core.model.controllers import CONFIGURATION_KEY, unused
 from korat.core.model.endpoint import Node, NodeBgp, NodeSpec
 from korat.core.model.host import HostEndpoint, HostEndpointSpec
 from korat.core.model.kubernetes import decode_any
@@ -89,7 +89,7 @@ def test_the_resource_decides_where_the_environment_does_not():
     assert hosts(store) == both
 
     def configure(made):
-        present = client.get(CONFIGURATION)
+        present = client.get(CONFIGURATION_KEY)
         client.update(replace(made, metadata=present.metadata))
         controller.turn()
 
@@ -122,14 +122,14 @@ def test_what_of_the_resource_is_not_used_is_named():
         {
             "logSeverityScreen": "Debug",
             "controllers": {
-                "node": {"leakGracePeriod": "1m", "hostEndpoint": {"autoCreate": "Enabled"}},
+                "node": {"reconcilerPeriod": "1m", "hostEndpoint": {"autoCreate": "Enabled"}},
                 "loadBalancer": {},
             },
         }
     )
     assert [problem.field for problem in unused(own)] == [
         "spec.logSeverityScreen",
-        "spec.controllers.node.leakGracePeriod",
+        "spec.controllers.node.reconcilerPeriod",
         "spec.controllers.loadBalancer",
     ]
     store = MemoryStore()

@@ -7,6 +7,7 @@ nothing links the two. Here the one that was written last counts, whoever wrote 
 Source: libcalico-go/lib/ipam (SetIPAMConfig).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from korat.core.model.ipam import (
     IPAMConfiguration,
 )
 from korat.core.model.resource import Metadata
+from korat.core.model.validate.ipam import COOLDOWN_LAST_S, MAX_BLOCKS_LAST
 
 #: How many blocks a host may have when no setting says.
 MAX_BLOCKS = 20
@@ -59,12 +61,22 @@ def configure(wanted: Settings) -> Steps[Settings]:
         Invalid: they contradict each other.
         Conflict: others write them all the time.
     """
-    problems = faults(wanted)
-    if problems:
-        raise Invalid(problems)
+    return (yield from amend(lambda _: wanted))
+
+
+def amend(change: Callable[[Settings], Settings]) -> Steps[Settings]:
+    """Make what ``change`` says of the settings that hold the settings; returns those before.
+
+    Raises:
+        Invalid: what it says contradicts itself.
+        Conflict: others write them all the time.
+    """
     for _ in range(_TRIES):
         seen = yield from read(*SETTING_KEYS)
         before = settings_in(seen)
+        wanted = change(before)
+        if problems := faults(wanted):
+            raise Invalid(problems)
         if before == wanted:
             return before
         try:
@@ -76,8 +88,14 @@ def configure(wanted: Settings) -> Steps[Settings]:
 
 
 def faults(wanted: Settings) -> list[Problem]:
-    """What contradicts itself."""
+    """What contradicts itself or is out of range."""
     found = []
+    for field, value, last in (
+        ("maxBlocksPerHost", wanted.max_blocks_per_host, MAX_BLOCKS_LAST),
+        ("ipCooldownSeconds", wanted.cooldown_s, COOLDOWN_LAST_S),
+    ):
+        if not 0 <= value <= last:
+            found.append(Problem("IPAM settings", field, value, f"must be 0 to {last}"))
     if not wanted.strict_affinity and not wanted.auto_allocate_blocks:
         rule = "must be true while autoAllocateBlocks is false, or no address could be given out"
         found.append(Problem("IPAM settings", "strictAffinity", False, rule))

@@ -1,10 +1,11 @@
 """KubeControllersConfiguration: what the cluster's controllers are to do.
 
-korat uses the part about automatic host endpoints; the rest is stored as it was written, and
-``unused`` names it.
+korat uses what is about automatic host endpoints, leaked addresses and metrics; the rest is stored
+as it was written, and ``unused`` names it.
 Source: projectcalico.org/v3 (kubecontrollersconfig.go), kube-controllers/pkg/config/runconfig.go.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +13,17 @@ import msgspec
 from msgspec import field
 
 from korat.core.errors import Problem
+from korat.core.model.key import Key
 from korat.core.model.resource import Frozen, Resource, written
 
 ENABLED, DISABLED = "Enabled", "Disabled"
 #: The one object of its kind.
 CONFIGURATION_NAME = "default"
+CONFIGURATION_KEY = Key("KubeControllersConfiguration", "", CONFIGURATION_NAME)
+#: How long an address must have leaked before it is taken back, when nobody says.
+GRACE_S = 15 * 60
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class HostTemplate(Frozen, frozen=True):
@@ -109,6 +116,20 @@ class KubeControllersConfiguration(Resource, frozen=True):
     status: dict[str, Any] | None = None
 
 
+def leak_grace_s(own: KubeControllersConfiguration | None) -> float | None:
+    """How long an address must have leaked; 0 is for ever, None is no collector at all."""
+    node = own.spec.controllers.node if own is not None else NodeController()
+    if node is None:
+        return None
+    text = node.leak_grace_period
+    return float(GRACE_S) if text is None else _seconds(text)
+
+
+def _seconds(text: str) -> float:
+    """A duration of Go's, ``1m30s``, which was checked when it was written."""
+    return sum(float(number) * _UNIT_S[unit] for number, unit in _PART.findall(text))
+
+
 def unused(own: KubeControllersConfiguration) -> tuple[Problem, ...]:
     """The fields that somebody set and that nothing here does."""
     return tuple(
@@ -124,6 +145,8 @@ def _unused(own: KubeControllersConfiguration) -> Iterator[str]:
         del spec["healthChecks"]  # Every object says so.
     node = controllers.pop("node", {})
     node.pop("hostEndpoint", None)
+    node.pop("leakGracePeriod", None)
+    spec.pop("prometheusMetricsPort", None)
     yield from (f"spec.{name}" for name in spec)
     yield from (f"spec.controllers.node.{name}" for name in node)
     yield from (f"spec.controllers.{name}" for name in controllers)

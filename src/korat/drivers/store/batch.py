@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from korat.core.errors import Conflict, Invalid, KoratError, Problem
+from korat.core.ipam.pool import pool_of
+from korat.core.ipam.survey import held_in
+from korat.core.model.config import IPPool
 from korat.core.model.key import Key
 from korat.core.model.kubernetes.profile import (
     account_profile,
@@ -31,6 +34,10 @@ from korat.drivers.store.client import (
     refuse_undeletable,
     refuse_versioned,
 )
+from korat.drivers.store.ipam import run as run_steps
+
+#: How many addresses a note names.
+_SHOWN = 3
 
 #: Kinds are written in this order and deleted in the other one; the rest goes before the pods.
 _ORDER = (
@@ -241,9 +248,23 @@ def write(client: Client, batch: Batch) -> Outcome:
         Verb.DELETE: lambda r: client.delete(r.key, r.metadata.resource_version),
     }
     done: list[Resource] = []
+    notes = list(batch.notes)
     for resource in batch.resources:
         try:
             done.append(acts[batch.verb](resource))
+            if batch.verb is Verb.DELETE and isinstance(resource, IPPool):
+                notes += _left_in_use(client, resource)
         except KoratError as error:
-            return Outcome(tuple(done), batch.notes, error)
-    return Outcome(tuple(done), batch.notes)
+            return Outcome(tuple(done), tuple(notes), error)
+    return Outcome(tuple(done), tuple(notes))
+
+
+def _left_in_use(client: Client, pool: IPPool) -> list[str]:
+    """What to tell the user of a pool that is gone and whose addresses are not."""
+    known = pool_of(pool)
+    held = run_steps(client.store, held_in(known.cidr)) if known is not None else ()
+    if not held:
+        return []
+    few = ", ".join(map(str, held[:_SHOWN])) + (", ..." if len(held) > _SHOWN else "")
+    what = f"{pool.title}: {len(held)} of its addresses are still in use ({few})"
+    return [f"{what}; each goes with its pod, and its block with the last of them"]

@@ -7,6 +7,7 @@ defaults are filled in; built-in objects are protected. For one object at a time
 Source: Calico's libcalico-go/lib/clientv3 (etcd mode).
 """
 
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,17 +16,23 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unsupported
+from korat.core.ipam.host import release_pool
+from korat.core.ipam.pool import pool_of
 from korat.core.model import builtin
 from korat.core.model.builtin import DEFAULT_ALLOW
 from korat.core.model.codec import dump, resource_of
+from korat.core.model.config import IPPool
 from korat.core.model.default import apply as fill
 from korat.core.model.key import Key, Selection
 from korat.core.model.pod import Pod
 from korat.core.model.resource import Resource
+from korat.drivers.store.ipam import run
 from korat.ports import Store
 
 #: How often ``apply`` reads again when somebody else writes the same object at the same time.
 APPLY_TRIES = 5
+#: How long a node may take to hear that a pool was disabled, before its blocks are released.
+DISABLED_S = 0.5
 
 
 def now_text() -> str:
@@ -64,6 +71,7 @@ class Client:
     store: Store
     now: Callable[[], str] = now_text
     new_uid: Callable[[], str] = new_uid
+    sleep: Callable[[float], None] = time.sleep
 
     def read(self, wanted: Iterable[Selection] = ()) -> Objects:
         """What these name (see ``Store.list``), or everything, at one revision."""
@@ -152,7 +160,7 @@ class Client:
         raise conflict(resource.key)
 
     def delete(self, key: Key, resource_version: str = "") -> Resource:
-        """Remove an object and return what it was.
+        """Remove an object and return what it was; a pool lets go of its blocks first.
 
         Raises:
             NotFound: it is not there.
@@ -160,6 +168,8 @@ class Client:
             Unsupported: it is built in.
         """
         refuse_undeletable(key)
+        if key.kind == "IPPool":
+            resource_version = self._emptied(key, resource_version)
         try:
             gone = self.store.delete(key, _revision(key, resource_version))
         except Conflict as error:
@@ -167,6 +177,24 @@ class Client:
         if gone is None:
             raise missing(key)
         return resource_of(gone)
+
+    def _emptied(self, key: Key, resource_version: str) -> str:
+        """Disable a pool, end all claims to its blocks; the resourceVersion to delete it at.
+
+        Addresses that somebody has stay his, in blocks that are nobody's then.
+        """
+        pool = self.get(key)
+        if not isinstance(pool, IPPool):
+            return resource_version
+        if resource_version and resource_version != pool.metadata.resource_version:
+            raise conflict(key)
+        if not pool.spec.disabled:
+            pool = self.update(replace(pool, spec=replace(pool.spec, disabled=True)), pool)
+            self.sleep(DISABLED_S)
+        known = pool_of(pool) if isinstance(pool, IPPool) else None
+        if known is not None:
+            run(self.store, release_pool(known.cidr))
+        return resource_version and pool.metadata.resource_version
 
     def _written(self, resource: Resource, revision: int | None) -> Resource:
         """Put the bytes into the store."""

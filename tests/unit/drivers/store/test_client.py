@@ -1,10 +1,12 @@
 """Calico's client contract: identity, revisions, defaults, built-ins."""
 
 from collections import deque
+from dataclasses import replace as replace_field
 
 import pytest
 from msgspec.structs import replace
 
+from ipam_world import World
 from korat.core.errors import Conflict, Invalid, NotFound, Unsupported
 from korat.core.model.builtin import DEFAULT_ALLOW, INFORMATION
 from korat.core.model.codec import dump
@@ -12,7 +14,10 @@ from korat.core.model.key import Key
 from korat.core.model.pod import Pod, PodSpec, PodStatus
 from korat.core.model.policy import NetworkPolicy, PolicySpec, Profile, Tier, TierSpec
 from korat.core.model.resource import Metadata
-from korat.drivers.store.client import Client, initialize
+from korat.core.net.address import Addr
+from korat.drivers.store.batch import Verb
+from korat.drivers.store.batch import run as run_batch
+from korat.drivers.store.client import DISABLED_S, Client, initialize
 from korat.drivers.store.memory import MemoryStore
 
 KEY = Key("NetworkPolicy", "shop", "a")
@@ -167,3 +172,71 @@ def test_a_manifest_does_not_unsay_what_the_node_said(client):
         Pod(metadata=meta, spec=PodSpec(node_name="vm2"), status=PodStatus("Failed"))
     )
     assert (moved.spec.node_name, moved.status.phase) == ("vm2", "Failed")
+
+
+# Pools.
+
+
+@pytest.fixture
+def world(client):
+    waits = []
+    made = World(client.store)
+    made.client = replace_field(client, sleep=waits.append)
+    made.waits = waits
+    return made
+
+
+def test_a_pool_is_disabled_then_emptied_then_deleted(world):
+    world.pool()
+    world.pool("other", "10.1.0.0/24")
+    world.assign(handle="a", pools=("pool",))
+    world.assign(handle="b", pools=("other",))
+    world.assign("n2", handle="c", pools=("pool",))
+    world.release_handle("c")
+    with world.store.watch(world.store.list().revision) as watch:
+        gone = world.client.delete(Key("IPPool", "", "pool"))
+        events = watch.poll(0)
+    assert gone.spec.disabled
+    assert world.waits == [DISABLED_S]
+    assert events[0].key == events[-1].key == Key("IPPool", "", "pool")
+    assert events[-1].record is None
+    assert world.names("IPPool") == ["other"]
+    owners = {block.spec.cidr[:4]: block.spec.owner for block in world.objects("IPAMBlock")}
+    assert owners == {"10.0": "", "10.1": "host:n1"}, "the empty block is gone, one is nobody's"
+    assert [claim.spec.cidr[:4] for claim in world.objects("BlockAffinity")] == ["10.1"]
+    assert sorted(world.held().values()) == ["a", "b"]
+    world.release_handle("a")
+    assert [block.spec.cidr[:4] for block in world.objects("IPAMBlock")] == ["10.1"]
+
+
+def test_nobody_waits_for_a_pool_that_was_disabled_before(world):
+    world.pool(disabled=True)
+    world.client.delete(Key("IPPool", "", "pool"))
+    assert (world.waits, world.names("IPPool")) == ([], [])
+
+
+def test_a_pool_that_was_changed_since_stays_enabled(world):
+    revision = world.pool().revision
+    with pytest.raises(Conflict, match=r"update conflict: IPPool\(pool\)"):
+        world.client.delete(Key("IPPool", "", "pool"), str(revision + 1))
+    assert not world.objects("IPPool")[0].spec.disabled
+    world.client.delete(Key("IPPool", "", "pool"), str(revision))
+    assert world.names("IPPool") == []
+
+
+def test_a_pool_that_is_not_there_is_not_deleted(world):
+    with pytest.raises(NotFound, match=r"resource does not exist: IPPool\(pool\)"):
+        world.client.delete(Key("IPPool", "", "pool"))
+
+
+def test_a_pools_addresses_that_are_still_in_use_are_said(world):
+    world.pool()
+    for i in range(4):
+        world.assign(handle=f"h{i}")
+    held = ", ".join(sorted(world.held(), key=Addr.parse)[:3])
+    outcome = run_batch(world.client, Verb.DELETE, [world.client.get(Key("IPPool", "", "pool"))])
+    assert outcome.error is None
+    (note,) = outcome.notes
+    what = f"IPPool pool: 4 of its addresses are still in use ({held}, ...)"
+    assert note == f"{what}; each goes with its pod, and its block with the last of them"
+    assert len(world.held()) == 4

@@ -26,9 +26,9 @@ from korat.core.model.validate.faults import Faults, each
 from korat.core.net.address import Family, Prefix
 
 BLOCK_SIZES = {Family.V4: (20, 32), Family.V6: (116, 128)}
+#: The ends of what settings may say.
+MAX_BLOCKS_LAST, COOLDOWN_LAST_S = 1_000_000, 1200
 _STATES = (PENDING, CONFIRMED, PENDING_DELETION)
-_MAX_BLOCKS = 1_000_000
-_COOLDOWN_S = 1200
 _PERSISTENCE = ("", "Enabled", "Disabled")
 
 
@@ -91,8 +91,8 @@ def settings(faults: Faults, own: IPAMConfig | IPAMConfiguration) -> None:
         faults.add("metadata.name", own.metadata.name, rule)
     spec = own.spec
     for field, value, last in (
-        ("maxBlocksPerHost", spec.max_blocks_per_host, _MAX_BLOCKS),
-        ("ipCooldownSeconds", spec.ip_cooldown_seconds, _COOLDOWN_S),
+        ("maxBlocksPerHost", spec.max_blocks_per_host, MAX_BLOCKS_LAST),
+        ("ipCooldownSeconds", spec.ip_cooldown_seconds, COOLDOWN_LAST_S),
     ):
         if not 0 <= value <= last:
             faults.add(f"spec.{field}", value, f"must be 0 to {last}")
