@@ -5,14 +5,10 @@ names are used for what is the same thing. The kernel's counters are read when P
 Source: felix/calc/stats_collector.go for Felix' names; Prometheus' exposition format.
 """
 
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
-from wsgiref.simple_server import WSGIServer
 
 import structlog
-from prometheus_client import CollectorRegistry, ProcessCollector, start_wsgi_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
@@ -26,20 +22,12 @@ from korat.core.policy.entity import Policy
 from korat.core.render.nft.ruleset import NamedSet
 from korat.core.selector import Selector
 from korat.core.table.matches import SelectorMatches
+from korat.drivers.metrics import LOOPBACK, Place
 from korat.drivers.tally import Tally
 
 log = structlog.get_logger(__name__)
 
-LOOPBACK = "127.0.0.1"
 _LABELS = ("direction", "tier", "kind", "namespace", "name", "rule", "action", "staged")
-
-
-class Place(NamedTuple):
-    """Where metrics are served, and whether the process's own are among them."""
-
-    host: str
-    port: int
-    process: bool
 
 
 def place_of(felix: FelixSettings) -> Place | None:
@@ -127,52 +115,3 @@ def active_policies(cluster: Cluster, local: frozenset[Key]) -> frozenset[Key]:
         for selector in matches.of(endpoint.labels)
         for policy in of_selector[selector]
     )
-
-
-class MetricsServer:
-    """Serves a collector's metrics where the settings of the moment want them, or nowhere."""
-
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-        self._place: Place | None = None
-        self._running: tuple[WSGIServer, threading.Thread] | None = None
-        self._failure = ""
-
-    def move(self, place: Place | None) -> None:
-        """Serve there from now on; a place that cannot be had is said once and tried again."""
-        if place == self._place and (self._running or place is None):
-            return
-        self.close()
-        self._place = place
-        if place is None:
-            return
-        registry = CollectorRegistry()
-        registry.register(self._collector)
-        if place.process:
-            ProcessCollector(registry=registry)
-        try:
-            self._running = start_wsgi_server(place.port, place.host, registry)
-        except OSError as error:
-            self._tell(f"{place.host} port {place.port}: {error.strerror or error}")
-        else:
-            self._failure = ""
-            log.info("metrics are served", host=place.host, port=self.port)
-
-    @property
-    def port(self) -> int:
-        """Where it listens now; 0 for nowhere."""
-        return self._running[0].server_port if self._running else 0
-
-    def close(self) -> None:
-        """Serve no more."""
-        if self._running is not None:
-            server, thread = self._running
-            server.shutdown()
-            server.server_close()
-            thread.join()
-        self._running, self._place = None, None
-
-    def _tell(self, failure: str) -> None:
-        if failure != self._failure:
-            log.error("metrics cannot be served", at=failure)
-        self._failure = failure

@@ -14,11 +14,12 @@ import structlog
 from korat.agent.counters import Counting
 from korat.agent.denials import Denials
 from korat.agent.intent import Intent
-from korat.agent.metrics import MetricsServer, NodeCollector, place_of
+from korat.agent.metrics import NodeCollector, place_of
 from korat.core.errors import KoratError
 from korat.core.net.header import Header
 from korat.core.policy.outcome import Direction, RuleRef
 from korat.drivers.kernel.nft_counter import NftCounters
+from korat.drivers.metrics import MetricsServer
 from korat.drivers.tally import TallyServer
 
 log = structlog.get_logger(__name__)

@@ -70,7 +70,7 @@ def look(found: Survey, moment: Moment) -> Checked:
     )
     findings = (*broken, *told.findings)
     usable = sound(found.resources)
-    rules = Rules(int(leak_grace_s(found.configuration) or 0), found.settings.cooldown_s)
+    rules = Rules(leak_grace_s(found.configuration) or 0, found.settings.cooldown_s)
     planned = plan(usable, found.there, Ledger(), moment, rules)
     blocks = [r for r in usable if isinstance(r, IPAMBlock)]
     return Checked(
@@ -195,11 +195,11 @@ def _why_left(checked: Checked, own: Allocation) -> str:
     return "nobody can tell that whom it was given to is gone"
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: int) -> str:
     """As Go writes it, ``15m`` without its zero seconds."""
     minutes, rest = divmod(seconds, 60)
     parts = ((minutes, "m"), (rest, "s"))
-    return "".join(f"{number:g}{unit}" for number, unit in parts if number) or "0s"
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
 
 
 def _reported(checked: Checked, own: Allocation) -> ReportedAllocation:

@@ -6,6 +6,7 @@ Source: calicoctl/commands/ipam/release.go.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from korat import __version__
@@ -33,11 +34,13 @@ def release_ip(store: Store, text: str) -> None:
         KoratError: nobody has it.
     """
     addr = address(text)
-    users = run(store, who_is_there()).users.get(addr, ())
     done = run(store, release_ips([Return(addr)], now()))
     if not done.released:
         raise KoratError(f"IP address {addr} is not assigned")
     put(f"Successfully released IP address {addr}")
+    users: tuple[str, ...] = ()
+    with suppress(Invalid):  # A broken object has nothing to do with this address.
+        users = run(store, who_is_there()).users.get(addr, ())
     if users:
         say(f"{addr} is still used by {', '.join(users)}, and may be given to somebody else now")
 

@@ -44,7 +44,7 @@ node.command("status")(node_status)
 
 @controllers.command("run")
 def controllers_run() -> None:
-    """Keep Azure's routes as the nodes need them; the environment configures it."""
+    """Keep Azure's routes and the cluster's addresses in order; the environment configures it."""
     configure(os.environ)
     raise typer.Exit(_call("korat.controllers", "run", dict(os.environ)) or 0)
 

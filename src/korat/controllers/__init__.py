@@ -1,4 +1,4 @@
-"""The cluster's program: keeps Azure's route table as the nodes need it."""
+"""The cluster's program: Azure's routes, automatic host endpoints, leaked addresses."""
 
 from korat.controllers.main import run
 

@@ -4,19 +4,24 @@ import signal
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from korat.controllers.host import HostController, wants_auto_hosts
+from korat.controllers.ipam import IpamController
 from korat.controllers.loop import RouteController
 from korat.controllers.settings import RouteSettings, route_settings, wants_routes
 from korat.drivers.azure.client import connect
 from korat.drivers.azure.network import AzureNetwork
+from korat.drivers.metrics import LOOPBACK
 from korat.drivers.store.open import open_store
 from korat.ports import CloudNetwork
 
 log = structlog.get_logger(__name__)
 
+#: The variable that says on which address metrics are served.
+METRICS_HOST = "KORAT_METRICS_HOST"
 GRACE_S = 2.0
 """How long a turn may go on after SIGTERM; single writes to ARM are whole or not at all."""
 
@@ -32,8 +37,10 @@ def run(environ: Mapping[str, str]) -> None:
     enabled = wants_auto_hosts(environ)
     store = open_store(environ)
     ready = _ready_file(environ)
-    controllers: dict[str, RouteController | HostController] = {
-        "hosts": HostController(store, enabled=enabled)
+    addresses = IpamController(store, environ.get(METRICS_HOST) or LOOPBACK)
+    controllers: dict[str, _Controller] = {
+        "hosts": HostController(store, enabled=enabled),
+        "addresses": addresses,
     }
     if settings is not None:
         controllers["routes"] = RouteController(store, cloud_network(settings), settings)
@@ -72,6 +79,14 @@ def cloud_network(settings: RouteSettings) -> CloudNetwork:
     return AzureNetwork(connect(settings.cloud), settings.cloud)
 
 
+class _Controller(Protocol):
+    """A loop with a thread of its own."""
+
+    def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class _Ended:
     """How a controller's thread ended, if one did; the event also stands for a signal."""
 
@@ -79,7 +94,7 @@ class _Ended:
         self.event = threading.Event()
         self.error: BaseException | None = None
 
-    def keep(self, controller: RouteController | HostController) -> None:
+    def keep(self, controller: _Controller) -> None:
         try:
             controller.run()
         except BaseException as error:  # noqa: BLE001  it is raised again in the main thread

@@ -8,9 +8,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from korat.agent.intent import intent
-from korat.agent.metrics import LOOPBACK, MetricsServer, NodeCollector, Place, place_of
+from korat.agent.metrics import NodeCollector, place_of
 from korat.core.errors import Unavailable
 from korat.core.model.felix import FelixSettings
+from korat.drivers.metrics import LOOPBACK, MetricsServer, Place
 from korat.drivers.tally import Tally
 from policy_world import NODE, allow, open_namespace, pod, policy, tier
 

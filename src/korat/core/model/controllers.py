@@ -5,6 +5,7 @@ as it was written, and ``unused`` names it.
 Source: projectcalico.org/v3 (kubecontrollersconfig.go), kube-controllers/pkg/config/runconfig.go.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -116,13 +117,13 @@ class KubeControllersConfiguration(Resource, frozen=True):
     status: dict[str, Any] | None = None
 
 
-def leak_grace_s(own: KubeControllersConfiguration | None) -> float | None:
+def leak_grace_s(own: KubeControllersConfiguration | None) -> int | None:
     """How long an address must have leaked; 0 is for ever, None is no collector at all."""
     node = own.spec.controllers.node if own is not None else NodeController()
     if node is None:
         return None
     text = node.leak_grace_period
-    return float(GRACE_S) if text is None else _seconds(text)
+    return GRACE_S if text is None else math.ceil(_seconds(text))
 
 
 def _seconds(text: str) -> float:
