@@ -29,7 +29,7 @@ from korat.core.model.pod import Pod, PodIp, PodStatus
 from korat.drivers.report import NodeReport, publish
 from korat.lab import sandbox
 from korat.lab.responder import PodPort, Responder, sctp_works
-from korat.lab.sandbox import LabNode, Sandbox
+from korat.lab.sandbox import LabNode, NoNetworkError, Sandbox
 from korat.lab.scheduler import place
 from korat.lab.slice_keeper import KINDS as _SLICE_KINDS
 from korat.lab.slice_keeper import SliceKeeper
@@ -102,8 +102,7 @@ class Kubelet:
                 running = self._running.pop(key)
                 self._responder.close(_label(running.pod))
                 running.lose()
-                if running.attachment is not None:
-                    self._lost[running.attachment.container_id] = running
+                self._lose(running)
                 self._set_status(key, PodStatus(phase="Pending"))
 
     def forget(self, name: str) -> None:
@@ -232,7 +231,11 @@ class Kubelet:
         if node is None:
             names = ", ".join(sorted(self._nodes))
             raise NotFound(f"there is no node {pod.spec.node_name}", f"the lab's nodes are {names}")
-        running = sandbox.start(self._paths, pod, node)
+        try:
+            running = sandbox.start(self._paths, pod, node)
+        except NoNetworkError as error:
+            self._lose(error.sandbox)
+            raise
         try:
             self._responder.open(_label(pod), running.netns, _ports(pod))
         except OSError as error:
@@ -254,6 +257,11 @@ class Kubelet:
         self._responder.close(_label(running.pod))
         running.stop()
         del self._running[key]
+
+    def _lose(self, gone: Sandbox) -> None:
+        """CNI is owed a DEL for it."""
+        if gone.attachment is not None:
+            self._lost[gone.attachment.container_id] = gone
 
     def _clear(self, container_id: str) -> None:
         self._lost[container_id].clear()

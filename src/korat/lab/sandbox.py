@@ -58,7 +58,7 @@ class Sandbox:
             namespace.remove(self.netns)
 
     def clear(self) -> None:
-        """CNI DEL for a container that was lost, as a runtime does when its node is back.
+        """CNI DEL for a container that is no more, or never came to be.
 
         The namespace is not named: another pod may have it by now.
 
@@ -69,11 +69,19 @@ class Sandbox:
             self.node.cni.delete(dataclasses.replace(self.attachment, netns=""), self.result)
 
 
+class NoNetworkError(KoratError):
+    """CNI ADD failed; what it has left of ``sandbox`` is for CNI DEL to take away."""
+
+    def __init__(self, error: KoratError, sandbox: Sandbox) -> None:
+        super().__init__(str(error))
+        self.sandbox = sandbox
+
+
 def start(paths: LabPaths, pod: Pod, node: LabNode) -> Sandbox:
     """Give a pod a namespace and, by CNI ADD, its network.
 
     Raises:
-        KoratError: the plugin could not; nothing is left.
+        NoNetworkError: the plugin could not.
     """
     if pod.spec.host_network:
         return Sandbox(pod, node, node.netns, None, {})
@@ -93,7 +101,7 @@ def start(paths: LabPaths, pod: Pod, node: LabNode) -> Sandbox:
     )
     try:
         result = node.cni.add(attachment)
-    except KoratError:
+    except KoratError as error:
         namespace.remove(name)
-        raise
+        raise NoNetworkError(error, Sandbox(pod, node, name, attachment, {})) from error
     return Sandbox(pod, node, name, attachment, result)

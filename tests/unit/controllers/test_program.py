@@ -1,5 +1,6 @@
 """The program as it is started: with the SDK's own managed identity, a sqlite store, signals."""
 
+import contextlib
 import json
 import os
 import signal
@@ -39,6 +40,13 @@ def _until(fulfilled: Callable[[], bool]) -> None:
         time.sleep(0.02)  # a file of another process makes no event here
 
 
+def _read(path: Path) -> str:
+    """What a file says; nothing while it is not there, which it may cease to be at any time."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text()
+    return ""
+
+
 def test_it_gets_ready_and_ends_at_once_when_told(environ: dict[str, str]):
     store = SqliteStore(Path(environ["KORAT_SQLITE_PATH"]))
     ready = Path(environ["KORAT_READY_FILE"])
@@ -47,7 +55,7 @@ def test_it_gets_ready_and_ends_at_once_when_told(environ: dict[str, str]):
     environ["ROUTE_RECONCILIATION_PERIOD"] = "1h"
     with subprocess.Popen(START, env=environ, stderr=subprocess.PIPE, text=True) as process:
         try:
-            _until(lambda: ready.exists() and "10.10.128.0/24 10.10.0.4" in ready.read_text())
+            _until(lambda: "10.10.128.0/24 10.10.0.4" in _read(ready))
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=WAIT_S)  # the next look is an hour away
         finally:
