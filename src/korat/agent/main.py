@@ -29,7 +29,7 @@ from korat.agent.observe import Observer
 from korat.agent.precedence import Precedence
 from korat.agent.settings import NodeSettings, node_settings
 from korat.agent.startup import announce, own_addresses
-from korat.agent.vxlan import VxlanNode
+from korat.agent.vxlan import VxlanNode, leave_tunnels
 from korat.agent.workload import Workloads
 from korat.core.errors import Conflict, Unavailable
 from korat.core.model.endpoint import Node
@@ -68,6 +68,8 @@ def run(environ: Mapping[str, str]) -> None:
     vxlan = VxlanNode(settings) if settings.tunnelled else None
     kernel = NodeKernel(give_way=precedence.give_way, tunnels=vxlan.tunnels if vxlan else None)
     kernel.prepare()
+    if vxlan is None:
+        leave_tunnels()
     store = open_store(environ)
     announced = _announce(Client(store), settings)
     lost = threading.Event()

@@ -7,6 +7,8 @@ concerns it. Nothing here decides anything.
 import contextlib
 from collections.abc import Mapping
 
+import structlog
+
 from korat.agent.feed import Batch
 from korat.agent.node_address import Addresses, NodeAddress
 from korat.agent.offload import OffloadTests
@@ -16,9 +18,15 @@ from korat.agent.startup import announce, own_addresses
 from korat.agent.tunnel import Tunnels
 from korat.agent.tunnel_address import TunnelAddress, TunnelAddresses
 from korat.agent.tunnel_report import TunnelReporter
+from korat.core.errors import KoratError
 from korat.core.net.address import Family
+from korat.core.route.tunnel import TunnelState
+from korat.core.route.tunnel_step import steps
+from korat.drivers.kernel.vxlan import Tunnel
 from korat.drivers.store.client import Client
 from korat.ports import Store
+
+log = structlog.get_logger(__name__)
 
 
 class VxlanNode:
@@ -68,3 +76,20 @@ class VxlanNode:
         """The tunnels were brought up to these plans, as far as possible."""
         self._reporter.planned(plans, faults)
         self._tests.look(plans)
+
+
+def leave_tunnels() -> None:
+    """Take away what this networking option left of a node that runs another one now.
+
+    As Felix does: routes into a tunnel that nobody keeps would send packets nowhere.
+    """
+    for family in Family:
+        try:
+            with Tunnel(family) as tunnel:
+                doing = list(steps(tunnel.read(), TunnelState()))
+                tunnel.carry_out(doing)
+        except KoratError as error:
+            log.warning("an old tunnel stays", family=int(family), error=str(error))
+            continue
+        if doing:
+            log.info("an old tunnel is taken away", family=int(family), steps=len(doing))
