@@ -157,11 +157,11 @@ def holdings(draw: st.DrawFn) -> Holding:
     # Few blocks and few places in each, so that they meet with tunnels' addresses.
     index = draw(st.sampled_from((0, 0, 1, 64, 130)))
     block = Prefix(V4, addr("192.168.0.0").value + (index << 6), 26)
-    lent = st.tuples(st.integers(0, 7), st.sampled_from(NAMES))
+    lent = draw(st.dictionaries(st.integers(0, 7), st.sampled_from(NAMES), max_size=3))
     return Holding(
         block,
         draw(st.sampled_from(("", *NAMES))),
-        tuple((Addr(V4, block.base + at), node) for at, node in draw(st.lists(lent, max_size=3))),
+        tuple((Addr(V4, block.base + at), node) for at, node in sorted(lent.items())),
     )
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.tunnel import RouteKind, TunnelState
 from korat.core.route.tunnel_step import PutNeighbour, PutRoute, steps
+from korat.core.route.vtep import TunnelNode
 from korat.core.route.vxlan import Overlay, plan
 from strategies_tunnel import OWN, done, overlays, states
 
@@ -86,7 +87,6 @@ def leads_to(state: TunnelState, addr: Addr) -> object:
 
 
 def expected(overlay: Overlay, state: TunnelState, addr: Addr) -> object:
-    ends = {node.tunnel: node for node in overlay.nodes if node.tunnel in state.neighbours}
     reached = {
         node.name: node
         for node in overlay.nodes
@@ -94,12 +94,17 @@ def expected(overlay: Overlay, state: TunnelState, addr: Addr) -> object:
         and node.tunnel in state.neighbours
         and state.neighbours[node.tunnel] == node.mac
         and state.forwarding.get(node.mac) == node.address
+        and not any(is_before(other, node) for other in overlay.nodes)
     }
     pool = next((p for p in overlay.pools if addr in p.prefix and p.mode != "Never"), None)
     block = next((h for h in overlay.holdings if addr in h.block), None)
     if pool is not None and block is not None:
         user = dict(block.lent).get(addr)
-        if user not in (None, OWN) and addr not in overlay.local and not is_end(ends, addr, user):
+        if (
+            user not in (None, OWN)
+            and addr not in overlay.local
+            and not is_end(reached, addr, user)
+        ):
             way = toward(overlay, reached, pool.mode, user)
             if way is not None:
                 return way
@@ -113,8 +118,14 @@ def expected(overlay: Overlay, state: TunnelState, addr: Addr) -> object:
     return toward(overlay, reached, pool.mode, block.node)
 
 
-def is_end(ends: dict, addr: Addr, user: str) -> bool:
-    return addr in ends and ends[addr].name == user
+def is_before(other: TunnelNode, node: TunnelNode) -> bool:
+    """Whether another node of an earlier name claims to be the very same."""
+    same = (other.tunnel, other.mac, other.address) == (node.tunnel, node.mac, node.address)
+    return same and OWN != other.name < node.name
+
+
+def is_end(reached: dict, addr: Addr, user: str) -> bool:
+    return user in reached and reached[user].tunnel == addr
 
 
 def in_own_block(overlay: Overlay, name: str, addr: Addr) -> bool:

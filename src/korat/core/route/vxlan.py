@@ -91,8 +91,9 @@ def plan(overlay: Overlay) -> TunnelPlan:
     device = _device(overlay, mtu, problems)
     vteps, clashes = remote_vteps(overlay.nodes, overlay.own)
     problems += clashes
-    ways = _Ways(overlay, device, vteps, problems)
+    ways = _Ways(overlay, device, vteps)
     routes = {route.prefix: route for route in ways.routes(pools)}
+    problems += ways.problems()
     if device is None:
         return TunnelPlan(TunnelState(routes=routes), mtu, (), tuple(problems))
     state = TunnelState(
@@ -158,19 +159,13 @@ def _device(overlay: Overlay, mtu: Mtu, problems: list[Problem]) -> Device | Non
 class _Ways:
     """The routes of one plan; of several for a prefix the most particular reason counts."""
 
-    def __init__(
-        self,
-        overlay: Overlay,
-        device: Device | None,
-        vteps: Mapping[str, Vtep],
-        problems: list[Problem],
-    ) -> None:
+    def __init__(self, overlay: Overlay, device: Device | None, vteps: Mapping[str, Vtep]) -> None:
         self._overlay = overlay
         self._own = overlay.own
         self._device = device
         self._vteps = vteps
-        self._problems = problems
-        self._unreached: set[str] = set()
+        #: Of each node that cannot be reached the first of what it has.
+        self._unreached: dict[str, Prefix] = {}
         self._nodes = {node.name: node for node in overlay.nodes}
 
     def routes(self, pools: Collection[TunnelPool]) -> Iterator[TunnelRoute]:
@@ -207,7 +202,9 @@ class _Ways:
         yield from self._toward(prefix, node, pool, f"{node} uses it from the block of {whose}")
 
     def _is_end(self, addr: Addr, node: str) -> bool:
-        return node in self._vteps and self._vteps[node].address == addr
+        """Whether it is the end of a tunnel that ``_tunnel_ends`` leads to."""
+        vtep = self._vteps.get(node)
+        return self._device is not None and vtep is not None and vtep.address == addr
 
     def _tunnel_ends(self, blocks: Mapping[str, list[Prefix]]) -> Iterator[TunnelRoute]:
         """Ends of tunnels that no block of their node leads to."""
@@ -235,7 +232,7 @@ class _Ways:
             kind, mtu = RouteKind.TUNNEL, device.mtu_bytes
             yield TunnelRoute(prefix, kind, device.name, vtep.address, mtu, reason=reason)
         elif vtep is None:
-            self._tell_unreached(node, prefix)
+            self._unreached[node] = min(prefix, self._unreached.get(node, prefix))
 
     def _near(self, node: str, pool: TunnelPool) -> bool:
         """Whether packets go as they are: the pool says so, and the node is in this subnet."""
@@ -250,13 +247,12 @@ class _Ways:
         own = self._own.address
         return next((link.name for link in self._overlay.links if own in link.addresses), "")
 
-    def _tell_unreached(self, node: str, prefix: Prefix) -> None:
-        if node in self._unreached:
-            return
-        self._unreached.add(node)
-        missing = "is not there" if node not in self._nodes else "has no tunnel address yet"
-        rule = f"cannot be reached: node {node} {missing}"
-        self._problems.append(Problem(f"Block {prefix}", "", None, rule))
+    def problems(self) -> Iterator[Problem]:
+        """Whom no route leads to, once each, after the routes were asked for."""
+        for node, prefix in sorted(self._unreached.items()):
+            missing = "is not there" if node not in self._nodes else "has no tunnel address yet"
+            rule = f"cannot be reached: node {node} {missing}"
+            yield Problem(f"Block {prefix}", "", None, rule)
 
 
 def _pool_of(block: Prefix, pools: Iterable[TunnelPool]) -> TunnelPool | None:
