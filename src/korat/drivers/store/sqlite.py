@@ -53,17 +53,15 @@ class SqliteStore(Store):
 
     @override
     def list(self, wanted: Iterable[Selection] = ()) -> Snapshot:
-        selections = set(wanted)
-        found: dict[Key, Record] = {}
+        # One statement each: sqlite would answer an OR of these by reading the table.
+        statements = [_where(selection) for selection in set(wanted)] or [("", ())]
         with self._transaction("BEGIN") as connection:
             revision = _head(connection)
-            for where, values in map(_where, selections) if selections else [("", ())]:
-                # One statement each: sqlite would answer an OR of these by reading the table.
-                query = f"SELECT kind, namespace, name, value, revision FROM object {where}"  # noqa: S608 - only question marks
-                for row in connection.execute(query, values):
-                    key = Key(*row[:3])
-                    found[key] = Record(key, row[3], row[4])
-        return Snapshot(tuple(found[key] for key in sorted(found)), revision)
+            found = tuple(r for each in statements for r in _records(connection, *each))
+        if len(statements) > 1:  # What two of them name comes once.
+            by_key = {record.key: record for record in found}
+            found = tuple(by_key[key] for key in sorted(by_key))
+        return Snapshot(found, revision)
 
     @override
     def watch(self, after: int) -> Watch:
@@ -148,6 +146,16 @@ class SqliteStore(Store):
                 "DELETE FROM change WHERE revision <= ?", (revision - self._log_max,)
             )
         return revision
+
+
+def _records(connection: sqlite3.Connection, where: str, values: Sequence[str]) -> Iterator[Record]:
+    """The objects that fit, by key."""
+    query = (
+        "SELECT kind, namespace, name, value, revision"  # noqa: S608 - only question marks
+        f" FROM object {where} ORDER BY kind, namespace, name"
+    )
+    for row in connection.execute(query, values):
+        yield Record(Key(*row[:3]), row[3], row[4])
 
 
 def _where(selection: Selection) -> tuple[str, Sequence[str]]:
