@@ -71,12 +71,16 @@ class Feed:
 
     def _follow(self) -> None:
         self._again.clear()
-        snapshot = self._store.list()
-        everything: dict[Key, Record | None] = {r.key: r for r in snapshot.records}
-        self._deliver(Batch(everything, snapshot.revision, full=True))
-        with self._store.watch(snapshot.revision) as watch:
+        with self._store.watch(self._read_all()) as watch:
             while not self._stopping.is_set() and not self._again.is_set():
                 events = watch.poll(_POLL_S)
                 if events:
                     changes = {e.key: e.record for e in events}
                     self._deliver(Batch(changes, events[-1].revision))
+
+    def _read_all(self) -> int:
+        """Deliver everything there is, and keep nothing of it; the revision at which it was so."""
+        snapshot = self._store.list()
+        everything: dict[Key, Record | None] = {r.key: r for r in snapshot.records}
+        self._deliver(Batch(everything, snapshot.revision, full=True))
+        return snapshot.revision

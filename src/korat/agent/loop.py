@@ -166,8 +166,10 @@ class NodeLoop:
         links = self._kernel.links() if interfaces is not None and self._state.tunnelled else ()
         batches, self._taken = self._taken, []
         try:
-            for batch in batches:
-                self._merge(batch)
+            while (
+                batches
+            ):  # A whole cluster as it is stored need not be there while it is compiled.
+                self._merge(batches.pop(0))
             if interfaces is not None:
                 self._state.see(interfaces, links)
                 self._seen = True
