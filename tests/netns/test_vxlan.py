@@ -182,7 +182,7 @@ def test_a_node_that_moves_to_another_address_is_followed(three: World):
     run(two, "ip", "addr", "add", "10.80.0.22/24", "dev", "eth0")
     run(two, "ip", "addr", "del", "10.80.0.2/24", "dev", "eth0")
     original = two.node
-    two.node = lambda family: replace(original(family), address=moved)  # type: ignore[method-assign]
+    two.node = lambda family: replace(original(family), address=moved)  # type: ignore[method-assign]  # it moves
     three.tell()
     assert three.state(one) == wanted(three, one)
     assert talks(one, two)

@@ -79,3 +79,5 @@ class NodeAddress:
             except KoratError as error:
                 log.warning("cannot announce the node", error=str(error))
                 self._bell.set()
+            except Exception as error:
+                log.exception("a defect in following the node's address", error=str(error))

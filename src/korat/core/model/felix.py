@@ -94,7 +94,7 @@ def settings(
             name, convert = _HONOURED[key]
             chosen[name] = convert(value)
     # Every key of ``chosen`` is a field of the settings and its converter gives that field's type.
-    return replace(FelixSettings(), **chosen), problems  # type: ignore[arg-type]
+    return replace(FelixSettings(), **chosen), problems  # type: ignore[arg-type]  # each by its field
 
 
 def _layers(

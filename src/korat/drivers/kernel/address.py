@@ -12,7 +12,12 @@ from pyroute2 import IPRoute
 from korat.core.net.address import Addr, Family
 from korat.core.route.vxlan import Link
 from korat.drivers.kernel import nfnetlink
-from korat.drivers.kernel.rtnetlink import FAMILIES, RouteSocket
+from korat.drivers.kernel.rtnetlink import (
+    ADDRESS_HEADER,
+    FAMILIES,
+    LINK_HEADER,
+    RouteSocket,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +34,6 @@ _SCOPE_GLOBAL = 0
 _GETLINK, _GETADDR = 18, 22
 _ADDRESS, _LOCAL = 1, 2
 _IFNAME, _MTU = 3, 4
-#: Family, prefix length, flags, scope; then the interface.
-_HEADER = struct.Struct("=4BI")
-#: Family, type, index, flags, change.
-_LINK_HEADER = struct.Struct("=BxHiII")
 _NUMBER = struct.Struct("=I")
 
 
@@ -73,7 +74,7 @@ def links() -> tuple[Link, ...]:
     """Every interface with its MTU, whether it is up, and its addresses."""
     addresses: dict[int, set[Addr]] = {}
     with RouteSocket() as wire:
-        found = [_link(body) for body in wire.dump(_GETLINK, _LINK_HEADER.pack(0, 0, 0, 0, 0))]
+        found = [_link(body) for body in wire.dump(_GETLINK, LINK_HEADER.pack(0, 0, 0, 0, 0))]
         for index, addr in _addresses(wire):
             addresses.setdefault(index, set()).add(addr)
     return tuple(
@@ -84,20 +85,20 @@ def links() -> tuple[Link, ...]:
 
 def _link(body: bytes) -> tuple[int, str, int, bool]:
     """Index, name, MTU and whether it is up."""
-    _, _, index, flags, _ = _LINK_HEADER.unpack_from(body)
-    parts = dict(nfnetlink.attributes(body, _LINK_HEADER.size))
+    _, _, index, flags, _ = LINK_HEADER.unpack_from(body)
+    parts = dict(nfnetlink.attributes(body, LINK_HEADER.size))
     name = parts[_IFNAME].rstrip(b"\0").decode(errors="surrogateescape")
     return index, name, int(_NUMBER.unpack(parts[_MTU])[0]), bool(flags & _IFF_UP)
 
 
 def _addresses(wire: RouteSocket) -> Iterator[tuple[int, Addr]]:
     """Each address with its interface; of a point-to-point link IFA_ADDRESS is the other end's."""
-    for body in wire.dump(_GETADDR, _HEADER.pack(0, 0, 0, 0, 0)):
+    for body in wire.dump(_GETADDR, ADDRESS_HEADER.pack(0, 0, 0, 0, 0)):
         family = FAMILIES.get(body[0])
         if family is not None:
-            parts = dict(nfnetlink.attributes(body, _HEADER.size))
+            parts = dict(nfnetlink.attributes(body, ADDRESS_HEADER.size))
             own = parts.get(_LOCAL) or parts[_ADDRESS]
-            yield _HEADER.unpack_from(body)[4], Addr(family, int.from_bytes(own))
+            yield ADDRESS_HEADER.unpack_from(body)[4], Addr(family, int.from_bytes(own))
 
 
 def of_family(

@@ -169,8 +169,7 @@ class _Socket:
         self._socket.send(request)
         messages = self._until_done()
         try:
-            # Not ``yield from``, which would end the inner one, too, when this is broken off.
-            for message in messages:  # noqa: UP028
+            for message in messages:  # noqa: UP028 - yield from would end it, too, when broken off
                 yield message
         finally:
             deque(messages, maxlen=0)

@@ -34,6 +34,10 @@ MAIN_TABLE = 254
 AF_BRIDGE = 7
 BLACKHOLE, UNICAST = 6, 1
 PERMANENT, NO_ARP = 0x80, 0x40
+#: Before the attributes of a link: its family, type, index, flags, and which of them change.
+LINK_HEADER = struct.Struct("=BxHiII")
+#: And of an address: family, prefix length, flags, scope; then its interface.
+ADDRESS_HEADER = struct.Struct("=4BI")
 FAMILIES = {number: family for family, number in AF.items()}
 
 _NETLINK_ROUTE = 0
@@ -43,7 +47,6 @@ _ONLINK = 4
 _UNIVERSE, _LINK, _NOWHERE = 0, 253, 255
 _ROUTE = struct.Struct("=8BI")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
-_LINK_HEADER = struct.Struct("=BxHiII")
 _NUMBER = struct.Struct("=I")
 _DST, _OIF, _GATEWAY, _METRICS, _MTU = 1, 4, 5, 8, 2
 _NDA_DST, _NDA_LLADDR = 1, 2
@@ -223,7 +226,7 @@ class RouteSocket:
         Raises:
             OSError: the kernel does not answer.
         """
-        header = _LINK_HEADER.pack(AF_BRIDGE, 0, index, 0, 0)
+        header = LINK_HEADER.pack(AF_BRIDGE, 0, index, 0, 0)
         yield from map(entry_of, self.dump(GETNEIGH, header))
 
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:

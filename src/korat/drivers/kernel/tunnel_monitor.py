@@ -19,10 +19,12 @@ from korat.core.net.address import Addr, Family, Prefix
 from korat.core.route.tunnel import CLUSTER_PROTOCOL, DEVICE_NAMES
 from korat.drivers.kernel.nfnetlink import attributes, messages, open_socket, received
 from korat.drivers.kernel.rtnetlink import (
+    ADDRESS_HEADER,
     AF_BRIDGE,
     DELNEIGH,
     DELROUTE,
     FAMILIES,
+    LINK_HEADER,
     NEWNEIGH,
     NEWROUTE,
     PERMANENT,
@@ -36,8 +38,6 @@ _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 #: Links, neighbours (forwarding entries too), addresses and routes of both families.
 _GROUPS = (1, 3, 5, 7, 9, 11)
 _NEWLINK, _DELLINK, _NEWADDR, _DELADDR = 16, 17, 20, 21
-_LINK_HEADER = struct.Struct("=BxHiII")
-_ADDRESS_HEADER = struct.Struct("=BBBBI")
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU = 1, 3, 4
 _PROTOCOL_KERNEL = 2
 _IFA_ADDRESS = 1
@@ -137,8 +137,8 @@ class TunnelMonitor:
             yield from self._route(body, present=kind == NEWROUTE)
 
     def _link(self, body: bytes, *, gone: bool) -> Iterator[tuple[Family, Fact]]:
-        _, _, index, flags, _ = _LINK_HEADER.unpack_from(body)
-        found = dict(attributes(body, _LINK_HEADER.size))
+        _, _, index, flags, _ = LINK_HEADER.unpack_from(body)
+        found = dict(attributes(body, LINK_HEADER.size))
         family = _NAMES.get(found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"))
         if family is None:
             # A device that was given another name is none of ours any more.
@@ -155,12 +155,12 @@ class TunnelMonitor:
         yield family, LinkFact(mac_text(found.get(_IFLA_ADDRESS, b"")), mtu, up=bool(flags & _UP))
 
     def _address(self, body: bytes, *, present: bool) -> Iterator[tuple[Family, Fact]]:
-        number, _, _, scope, index = _ADDRESS_HEADER.unpack_from(body)
+        number, _, _, scope, index = ADDRESS_HEADER.unpack_from(body)
         device = self._devices.get(index)
         family = FAMILIES.get(number)
         if device is None or family is not device or scope:
             return
-        found = dict(attributes(body, _ADDRESS_HEADER.size))
+        found = dict(attributes(body, ADDRESS_HEADER.size))
         value = int.from_bytes(found.get(_IFA_ADDRESS, b""), "big")
         yield device, AddressFact(Addr(family, value), present)
 

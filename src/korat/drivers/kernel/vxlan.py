@@ -260,13 +260,13 @@ class Tunnel:
 
 def _read_device(
     link: Any,  # noqa: ANN401 - pyroute2's messages have no types
-    data: Any,  # noqa: ANN401
+    data: Any,  # noqa: ANN401 - as above
     names: dict[int, str],
     addresses: frozenset[Addr],
 ) -> Device:
     """What a link is as a tunnel's device; of another kind it is one that equals none."""
 
-    def value(key: str) -> Any:  # noqa: ANN401
+    def value(key: str) -> Any:  # noqa: ANN401 - as above
         return data.get_attr(f"IFLA_VXLAN_{key}") if data is not None else None
 
     local = value("LOCAL") or value("LOCAL6")
