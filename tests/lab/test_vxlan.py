@@ -21,7 +21,7 @@ MODE = ("--mode", "vxlan")
 #: What a change at one node may take until all others have followed it.
 CONVERGED_S = 2.0
 TEN_MB = 10 << 20
-IPV4, ARP = 0x0800, 0x0806
+IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 POOL = "default-ipv4-ippool"
 
 
@@ -79,6 +79,8 @@ def what(frame: bytes) -> str:
     kind = int.from_bytes(frame[12:14], "big")
     if kind == ARP:
         return "ARP"
+    if kind == IPV6 and (frame[22:24] == b"\xfe\x80" or not any(frame[22:38])):
+        return "IPv6 on the link"
     if kind != IPV4:
         return f"{kind:#06x}"
     at = 14 + (frame[14] & 15) * 4
@@ -105,8 +107,9 @@ def test_nothing_of_azures_is_needed(shop: Lab) -> None:
 def test_all_pairs_talk_and_the_fabric_sees_only_vxlan_between_vms(shop: Lab) -> None:
     with captured(shop) as seen:
         assert set(shop.probe().values()) == {"allowed"}
-    # ARP is how a guest asks the fabric where everybody is.
-    assert set(seen) - {"ARP"} == {"VXLAN between VMs"}
+    # ARP is how a guest asks the fabric where everybody is. A guest's kernel also looks for IPv6
+    # routers on its link now and then, of its own accord.
+    assert set(seen) - {"ARP", "IPv6 on the link"} == {"VXLAN between VMs"}
     assert seen["VXLAN between VMs"] > 100
 
 
