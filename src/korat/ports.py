@@ -11,10 +11,22 @@ from typing import Protocol, Self
 from korat.core.model.key import Key, Selection
 from korat.core.model.record import Record, Snapshot
 from korat.core.route.effective import EffectiveRoute
+from korat.core.route.flannel.choice import Pair
+from korat.core.route.flannel.lease import Held, Holder, Lease
+from korat.core.route.flannel.network import FlannelNetwork
 from korat.core.route.network import Network
 from korat.core.route.step import Step
 
-__all__ = ["CloudNetwork", "Event", "Record", "Snapshot", "Store", "Watch"]
+__all__ = [
+    "CloudNetwork",
+    "Event",
+    "LeaseWatch",
+    "Record",
+    "Snapshot",
+    "Store",
+    "SubnetLeases",
+    "Watch",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +119,53 @@ class CloudNetwork(Protocol):
             Invalid: no running VM has the NIC, so Azure cannot tell.
             Unavailable: Azure refuses or does not answer now.
         """
+
+
+class LeaseWatch(Protocol):
+    """flannel's leases, followed: each answer is all of them, so that none can be missed."""
+
+    def poll(self, timeout_s: float) -> Sequence[Lease] | None:
+        """All leases, as soon as they differ from the last answer; the first one comes at once.
+
+        None when nothing has changed for so long. What cannot be read is left out.
+
+        Raises:
+            Unavailable: they cannot be read now; the next call tries again.
+        """
+
+    def close(self) -> None:
+        """Stop; wakes a ``poll`` in another thread. Closing twice is fine."""
+
+
+class SubnetLeases(Protocol):
+    """Where flannel keeps its configuration and the leases of the nodes' subnets."""
+
+    def network(self) -> FlannelNetwork:
+        """The configuration.
+
+        Raises:
+            NotFound: there is none yet.
+            Invalid: it is wrong, or refused.
+            Unavailable: it cannot be read now.
+        """
+
+    def acquire(self, holder: Holder, previous: Pair | None) -> Held:
+        """This node's lease: the one that it has, or had, or another; written as ``holder`` says.
+
+        Raises:
+            Unavailable: there is no free subnet, or it cannot be written now.
+        """
+
+    def renew(self, lease: Lease) -> Held:
+        """Write the lease for its whole time again, with what it says now.
+
+        Raises:
+            NotFound: somebody has deleted it.
+            Unavailable: it cannot be written now.
+        """
+
+    def watch(self) -> LeaseWatch:
+        """Follow all leases."""
+
+    def close(self) -> None:
+        """Let go of the connection; the lease stays."""
