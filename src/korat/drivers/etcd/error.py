@@ -71,7 +71,7 @@ class Said:
 def judge(said: Said) -> Failure:
     """What the failed call has done."""
     if any(each in said.words for each in _STALE):
-        return Failure.STALE_TOKEN
+        return Failure.STALE_LOGIN
     if said.code in _REFUSALS:
         return Failure.REFUSED
     if said.code is grpc.StatusCode.UNAVAILABLE and said.words.startswith((_NO_LEADER, _NOT_SENT)):
