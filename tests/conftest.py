@@ -45,6 +45,15 @@ def site(running_arm):
     return running_arm
 
 
+@pytest.fixture(scope="session")
+def etcd_server(tmp_path_factory):
+    """One real etcd for all tests that want one; each takes a prefix of its own."""
+    from etcd_world import running  # noqa: PLC0415 - few tests want it
+
+    with running(tmp_path_factory.mktemp("etcd")) as world:
+        yield world
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tests with namespaces of their own are watched over from outside."""
     marked = any(item.get_closest_marker(m) for item in session.items for m in ("netns", "lab"))
