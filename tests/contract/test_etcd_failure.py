@@ -106,7 +106,7 @@ def test_a_write_whose_answer_is_lost_is_told_apart(etcd_server):
 
 
 def test_a_write_that_was_not_sent_is_no_unknown_one(own):
-    with Etcd(own.settings(timeout_s=1.0)) as etcd:
+    with Etcd(own.settings(timeout_s=0.5)) as etcd:
         put(etcd, "/a")
         own.member.kill()
         # The connection may still be taken for good once.
@@ -132,15 +132,31 @@ def test_a_member_that_hangs(own):
         assert etcd.get("/a").value in {b"1", b"2"}
 
 
-def test_reads_go_on_at_another_member(own):
-    """One of the two endpoints is a member that never says a word."""
-    with wire(own.member) as line:
+def test_a_member_that_never_says_a_word_is_left_for_another(etcd_server, monkeypatch):
+    monkeypatch.setattr("korat.drivers.etcd.connection._CONNECT_S", 0.3)
+    asked_first = 0
+    monkeypatch.setattr(
+        "korat.drivers.etcd.connection.secrets.randbelow", lambda _: asked_first
+    )
+    with wire(etcd_server.member) as line:
         line.deaf = True
-        settings = own.settings(endpoints=(line.endpoint, own.member.endpoint), timeout_s=4.0)
-        for _ in range(4):  # Which one is asked first is drawn.
-            with Etcd(settings) as etcd:
-                assert etcd.get("/none") is None
-                put(etcd, "/some")
+        endpoints = (line.endpoint, etcd_server.member.endpoint)
+        for asked_first in range(2):
+            start = time.monotonic()
+            with Etcd(etcd_server.settings(endpoints=endpoints)) as etcd:
+                assert put(etcd, "/silent/a") == etcd.get("/silent/a").revision
+            assert (time.monotonic() - start > 0.3) == (asked_first == 0)
+
+
+def test_a_read_is_asked_of_another_member_when_the_first_hangs(etcd_server, monkeypatch):
+    monkeypatch.setattr("korat.drivers.etcd.connection.secrets.randbelow", lambda _: 0)
+    with wire(etcd_server.member) as line:
+        endpoints = (line.endpoint, etcd_server.member.endpoint)
+        with Etcd(etcd_server.settings(endpoints=endpoints, timeout_s=2.0)) as etcd:
+            assert etcd.get("/none") is None
+            line.deaf = True
+            assert etcd.get("/none") is None
+            put(etcd, "/some")
 
 
 def test_a_member_of_three_dies(tmp_path):
@@ -173,7 +189,7 @@ def _check_without_quorum(world, dead, etcd):
     alive = [member for member in world.members if member is not dead]
     alive[0].kill()
     last = alive[1]
-    with Etcd(world.settings(endpoints=(last.endpoint,), timeout_s=5.0)) as lonely:
+    with Etcd(world.settings(endpoints=(last.endpoint,), timeout_s=0.7)) as lonely:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             assert time.monotonic() < deadline
@@ -251,7 +267,7 @@ def test_users_and_tokens(tmp_path):
             with etcd.watch("/korat/", revision) as watch:
                 _ask_for_users(world)
                 put(etcd, "/korat/b")
-                time.sleep(2.5)  # The token ends.
+                time.sleep(2.1)  # The token ends.
                 last = put(etcd, "/korat/c")
                 assert [c.key for c in follow(watch, last)] == ["/korat/b", "/korat/c"]
                 world.member.kill()  # And all tokens with it.
@@ -331,7 +347,7 @@ def test_certificates_of_both_sides(tmp_path):
         good = {"ca_file": right.file, "cert_file": mine, "key_file": my_key}
 
         def settings(**changed):
-            return world.settings(timeout_s=1.5, **good | changed)
+            return world.settings(timeout_s=0.7, **good | changed)
 
         with Etcd(settings()) as etcd:
             assert put(etcd, "/a") == etcd.get("/a").revision
