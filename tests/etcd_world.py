@@ -29,7 +29,9 @@ def need() -> None:
     """Skip where there is no etcd to test against."""
     missing = [each for each in ("etcd", "etcdctl") if shutil.which(each) is None]
     if missing:
-        pytest.skip(f"{' and '.join(missing)} not installed: apt-get install etcd-server etcd-client")
+        pytest.skip(
+            f"{' and '.join(missing)} not installed: apt-get install etcd-server etcd-client"
+        )
 
 
 def free_port() -> int:
@@ -133,7 +135,7 @@ class World:
     def ctl(self, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
         """What etcdctl, which korat did not write, says."""
         done = subprocess.run(
-            ["etcdctl", "--endpoints", self.member.url, *arguments],
+            [shutil.which("etcdctl"), "--endpoints", self.member.url, *arguments],
             env={**os.environ, "ETCDCTL_API": "3", **(environ or {})},
             check=True,
             capture_output=True,

@@ -135,9 +135,7 @@ def test_a_member_that_hangs(own):
 def test_a_member_that_never_says_a_word_is_left_for_another(etcd_server, monkeypatch):
     monkeypatch.setattr("korat.drivers.etcd.connection._CONNECT_S", 0.3)
     asked_first = 0
-    monkeypatch.setattr(
-        "korat.drivers.etcd.connection.secrets.randbelow", lambda _: asked_first
-    )
+    monkeypatch.setattr("korat.drivers.etcd.connection.secrets.randbelow", lambda _: asked_first)
     with wire(etcd_server.member) as line:
         line.deaf = True
         endpoints = (line.endpoint, etcd_server.member.endpoint)
@@ -234,24 +232,27 @@ def test_a_restart_is_no_end_of_a_watch(own):
 
 
 def test_a_silent_watch_says_so(own):
-    with Etcd(own.settings(timeout_s=0.5)) as etcd:
-        with etcd.watch("/", put(etcd, "/a")) as watch:
-            assert watch.poll(0.2) == ()
-            own.member.kill()
-            deadline = time.monotonic() + PATIENCE_S
-            with pytest.raises(Unavailable, match="interrupted .* goes on trying"):
-                while time.monotonic() < deadline:
-                    watch.poll(0.2)
-            own.start()
-            revision = put(etcd, "/b")
-            changes = []
-            while not changes:
-                assert time.monotonic() < deadline
-                try:
-                    changes += watch.poll(0.5)
-                except Unavailable:
-                    continue
-            assert [c.revision for c in changes] == [revision]
+    with Etcd(own.settings(timeout_s=0.5)) as etcd, etcd.watch("/", put(etcd, "/a")) as watch:
+        assert watch.poll(0.2) == ()
+        own.member.kill()
+        assert poll_bravely(watch, lambda changes, errors: errors) == []
+        own.start()
+        revision = put(etcd, "/b")
+        changes = poll_bravely(watch, lambda changes, errors: changes)
+        assert [c.revision for c in changes] == [revision]
+
+
+def poll_bravely(watch, enough):
+    """The changes until it is enough; a watch that is interrupted must say what it does."""
+    changes, errors, deadline = [], [], time.monotonic() + PATIENCE_S
+    while not enough(changes, errors):
+        assert time.monotonic() < deadline
+        try:
+            changes += watch.poll(0.2)
+        except Unavailable as error:
+            errors.append(error)
+    assert all("interrupted" in str(e) and "goes on trying" in str(e) for e in errors)
+    return changes
 
 
 # Who may.
@@ -279,9 +280,9 @@ def test_users_and_tokens(tmp_path):
             with pytest.raises(Unavailable, match="set ETCD_USERNAME and ETCD_PASSWORD"):
                 nobody.get("/korat/a")
         wrong = world.settings(**user | {"password": f"{PASSWORD}x"})
-        with Etcd(wrong) as etcd:
-            with pytest.raises(Unavailable, match="check ETCD_USERNAME") as caught:
-                etcd.get("/korat/a")
+        refused = pytest.raises(Unavailable, match="check ETCD_USERNAME")
+        with Etcd(wrong) as etcd, refused as caught:
+            etcd.get("/korat/a")
         assert PASSWORD not in f"{caught.value}{wrong!r}{caught.value.__cause__!r}"
 
 
