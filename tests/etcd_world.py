@@ -181,6 +181,11 @@ class Wire:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
+    def lead_to(self, member: Member) -> None:
+        """End at another member from now on."""
+        self._to = member.port
+        self.cut()
+
     def close(self) -> None:
         self._listener.close()
         self.cut()

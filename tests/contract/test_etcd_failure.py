@@ -204,20 +204,33 @@ def _check_without_quorum(world, dead, etcd):
     assert put(etcd, "/again")
 
 
-def test_another_etcd_in_the_same_place(own, tmp_path):
+def test_another_etcd_in_the_same_place(own, etcd_server):
+    with Etcd(etcd_server.settings()) as other, Etcd(own.settings()) as near:
+        after = put(near, "/a")
+        while put(other, "/other") <= after:
+            pass  # So that its revisions alone do not give it away.
+        with (
+            wire(own.member) as line,
+            Etcd(EtcdSettings((line.endpoint,))) as far,
+            far.watch("/", after) as watch,
+        ):
+            assert [change.key for change in follow(watch, put(near, "/b"))] == ["/b"]
+            line.lead_to(etcd_server.member)
+            with pytest.raises(NotFound, match=r"another cluster .* list again"):
+                follow(watch, 1 << 40)
+
+
+def test_an_etcd_that_was_wiped(own):
     with Etcd(own.settings()) as etcd:
         for _ in range(5):
             revision = put(etcd, "/a")
-        with etcd.watch("/", revision) as watch:
-            assert watch.poll(0.2) == ()
-            own.member.kill()
-            shutil.rmtree(own.member.folder / own.member.name)
-            # Another name is another cluster; the same one would have the same number.
-            own.member.peer_port = free_port()
-            own.start()
-            with pytest.raises(NotFound, match="list again"):
-                follow(watch, revision + 1)
-        with etcd.watch("/", revision) as watch, pytest.raises(NotFound, match="never had"):
+        own.member.kill()
+        shutil.rmtree(own.member.folder / own.member.name)
+        own.start()
+        with (
+            etcd.watch("/", revision) as watch,
+            pytest.raises(NotFound, match=r"never had .* list again"),
+        ):
             follow(watch, revision + 1)
 
 
@@ -236,7 +249,7 @@ def test_a_silent_watch_says_so(own):
     with Etcd(own.settings(timeout_s=0.5)) as etcd, etcd.watch("/", put(etcd, "/a")) as watch:
         assert watch.poll(0.2) == ()
         own.member.kill()
-        assert re.search("interrupted for .* goes on trying", str(hear(watch)))
+        assert re.search(r"interrupted for .* goes on trying", str(hear(watch)))
         own.start()
         revision = put(etcd, "/b")
         while isinstance(heard := hear(watch), Unavailable):

@@ -192,11 +192,12 @@ def open_channel(endpoint: Endpoint, settings: EtcdSettings) -> grpc.Channel:
     Raises:
         Unavailable: a file of the certificate's cannot be read.
     """
+    target = f"dns:///{endpoint.target}"  # otherwise a host might be taken for a scheme
     if not endpoint.secure:
-        return grpc.insecure_channel(endpoint.target, options=_OPTIONS)
+        return grpc.insecure_channel(target, options=_OPTIONS)
     files = (settings.ca_file, settings.key_file, settings.cert_file)
     credentials = grpc.ssl_channel_credentials(*(_read(path) for path in files))
-    return grpc.secure_channel(endpoint.target, credentials, options=_OPTIONS)
+    return grpc.secure_channel(target, credentials, options=_OPTIONS)
 
 
 def _read(path: Path | None) -> bytes | None:
