@@ -20,7 +20,10 @@ from pathlib import Path
 
 import pytest
 
+from korat.drivers.etcd.client import Etcd
 from korat.drivers.etcd.settings import Endpoint, EtcdSettings
+from korat.drivers.etcd.value import Change, Put
+from korat.drivers.etcd.watch import EtcdWatch
 
 PATIENCE_S = 20.0
 
@@ -231,3 +234,18 @@ def wire(member: Member) -> Iterator[Wire]:
         yield laid
     finally:
         laid.close()
+
+
+def put(etcd: Etcd, key: str, value: bytes = b"", lease: int = 0) -> int:
+    """Write a key, whatever is there; its revision."""
+    return etcd.txn((), [Put(key, value, lease)]).revision
+
+
+def follow(watch: EtcdWatch, until: int) -> list[Change]:
+    """Every change up to a revision."""
+    changes: list[Change] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while not changes or changes[-1].revision < until:
+        assert time.monotonic() < deadline
+        changes += watch.poll(0.5)
+    return changes
