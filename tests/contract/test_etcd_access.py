@@ -97,7 +97,7 @@ class Authority:
         path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def test_certificates_of_both_sides(tmp_path):
+def test_certificates_of_both_sides(tmp_path, capfd):
     right, wrong = Authority(tmp_path, "right"), Authority(tmp_path, "wrong")
     server, server_key = right.issue("server")
     mine, my_key = right.issue("mine")
@@ -126,3 +126,4 @@ def test_certificates_of_both_sides(tmp_path):
             renewed, renewed_key = right.issue("renewed")
             assert (renewed, renewed_key) == (other, other_key)
             assert etcd.get("/a") is not None
+    assert capfd.readouterr().err == ""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 
 from korat.core.errors import Unavailable
@@ -26,6 +25,7 @@ from korat.drivers.etcd.error import (
     refusal,
 )
 from korat.drivers.etcd.etcd_pb2 import AuthenticateRequest, AuthenticateResponse
+from korat.drivers.etcd.quiet import grpc
 from korat.drivers.etcd.settings import EtcdSettings
 
 Answer = TypeVar("Answer")

@@ -10,7 +10,6 @@ etcd imports it late.
 Source: grpc's channel arguments; etcd's server refuses pings within 5 s of the last one.
 """
 
-import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -19,15 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-import grpc
-
 from korat.core.errors import Unavailable
 from korat.drivers.etcd.error import Failure, Said, judge
 from korat.drivers.etcd.etcd_pb2 import RangeRequest
+from korat.drivers.etcd.quiet import grpc
 from korat.drivers.etcd.settings import Endpoint, EtcdSettings
-
-# What goes wrong is in the errors; gRPC would write it to standard error once more.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 #: With it a member that has lost its leader refuses at once, and ends its watches.
 REQUIRE_LEADER = ("hasleader", "true")
@@ -162,6 +157,8 @@ class Connections:
                 f"{each.target}: {self._why.get(each, 'not asked yet')}" for each in self._endpoints
             )
         remedy = f"check that etcd runs, and {self._settings.prefix}ENDPOINTS"
+        if any(endpoint.secure for endpoint in self._endpoints):
+            remedy += ", and the files of certificates"
         return Unavailable(f"no member of etcd's can be used ({told})", remedy)
 
 

@@ -5,10 +5,10 @@ Source: etcd-io/etcd, api/v3rpc/rpctypes/error.go; grpc's status codes.
 
 from enum import Enum
 
-import grpc
 from typing_extensions import override
 
 from korat.core.errors import Invalid, KoratError, NotFound, Problem, Unavailable, Unsupported
+from korat.drivers.etcd.quiet import grpc
 
 
 class OutcomeUnknown(Unavailable):

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Self
 
-import grpc
-
 from korat.core.errors import KoratError, NotFound, Unavailable
 from korat.drivers.etcd import etcd_pb2 as pb
 from korat.drivers.etcd.call import Caller, Metadata, Method, serialize
 from korat.drivers.etcd.connection import Connection
 from korat.drivers.etcd.decode import change_of
 from korat.drivers.etcd.error import Failure, Said, compacted, judge
+from korat.drivers.etcd.quiet import grpc
 from korat.drivers.etcd.value import Change, end_of, to_bytes
 
 #: How many changes wait for the caller before the thread stops reading; etcd then keeps them.
@@ -203,7 +202,7 @@ class EtcdWatch:
         if header.revision >= self._after:
             return
         # The member may be behind the others, so all of them are asked.
-        request = pb.RangeRequest(key=self._key or b"\0", keys_only=True)
+        request = pb.RangeRequest(key=self._key or b"\0", limit=1, keys_only=True)
         head = self._caller.call(_RANGE, request).header.revision
         if head < self._after:
             said = f"etcd is at revision {head} and never had revision {self._after}"

@@ -1,10 +1,10 @@
 """What a failed call has done, and what is said of it."""
 
-import grpc
 import pytest
 
 from korat.core.errors import Invalid, NotFound, Unavailable, Unsupported
 from korat.drivers.etcd.error import Compacted, Failure, Said, judge, refusal
+from korat.drivers.etcd.quiet import grpc
 
 Code = grpc.StatusCode
 
