@@ -10,6 +10,6 @@ import os
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-import grpc
+import grpc  # noqa: TID251 - here alone; it reads the environment as it is imported
 
 __all__ = ["grpc"]
