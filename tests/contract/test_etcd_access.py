@@ -21,10 +21,14 @@ def test_users_and_tokens(tmp_path):
     options = ["--auth-token-ttl", "1", "--bcrypt-cost", "4"]
     with running(tmp_path / "etcd", options=options) as world:
         user = {"username": "korat", "password": PASSWORD, "timeout_s": 3.0}
-        with Etcd(world.settings(**user)) as etcd, Etcd(world.settings(timeout_s=3.0)) as nobody:
+        with (
+            Etcd(world.settings(**user)) as etcd,
+            Etcd(world.settings(**user)) as listener,
+            Etcd(world.settings(timeout_s=3.0)) as nobody,
+        ):
             # etcd asks nobody who they are yet.
             revision = put(etcd, "/korat/a")
-            with etcd.watch("/korat/", revision) as watch:
+            with listener.watch("/korat/", revision) as watch:
                 _ask_for_users(world)
                 put(etcd, "/korat/b")
                 time.sleep(2.1)  # The token ends.

@@ -10,6 +10,7 @@ import pytest
 
 from etcd_world import PATIENCE_S, follow, free_port, put, running, wire
 from korat.core.errors import NotFound, Unavailable
+from korat.drivers.etcd import connection
 from korat.drivers.etcd.client import Etcd
 from korat.drivers.etcd.error import OutcomeUnknown
 from korat.drivers.etcd.settings import Endpoint, EtcdSettings
@@ -137,6 +138,25 @@ def test_a_read_is_asked_of_another_member_when_the_first_hangs(etcd_server, mon
             put(etcd, "/some")
 
 
+def test_a_watch_leaves_a_member_that_has_fallen_silent(etcd_server, monkeypatch):
+    monkeypatch.setattr("korat.drivers.etcd.connection.secrets.randbelow", lambda _: 0)
+    # As it is, but ten times as fast.
+    options = tuple(
+        (name, value // 10 if name.endswith("_ms") else value)
+        for name, value in connection._OPTIONS
+    )
+    monkeypatch.setattr(connection, "_OPTIONS", options)
+    with wire(etcd_server.member) as line, Etcd(etcd_server.settings()) as near:
+        endpoints = (line.endpoint, etcd_server.member.endpoint)
+        with (
+            Etcd(etcd_server.settings(endpoints=endpoints)) as far,
+            far.watch("/fallen/", put(near, "/fallen/a")) as watch,
+        ):
+            assert len(follow(watch, put(near, "/fallen/b"))) == 1
+            line.deaf = True
+            assert len(follow(watch, put(near, "/fallen/c"))) == 1
+
+
 def test_a_member_of_three_dies(tmp_path):
     with running(tmp_path / "etcd", size=3) as world, Etcd(world.settings()) as etcd:
         start = etcd.range("/die/").revision
@@ -145,8 +165,8 @@ def test_a_member_of_three_dies(tmp_path):
             changes = []
             while len(changes) < 20:
                 changes += watch.poll(0.5)
-            with etcd._caller.use(time.monotonic() + 1) as connection:
-                dying = by_port[connection.endpoint.port]
+            with etcd._caller.use(time.monotonic() + 1) as used:
+                dying = by_port[used.endpoint.port]
             dying.kill()
             before = len(wrote)
             deadline = time.monotonic() + PATIENCE_S

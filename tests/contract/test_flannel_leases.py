@@ -130,6 +130,7 @@ def test_a_reservation_stays_one(site):
 def test_what_is_taken_in_any_way_is_not_given(site):
     site.write("subnets/10.5.1.0-24", THEIRS)
     site.write("subnets/10.5.2.0-24", "not even JSON")
+    site.write("subnets/old/10.5.3.0-24", THEIRS.replace("10.0.0.9", "10.0.0.4"))
     site.write("subnets/10.5.4.0-22", THEIRS.replace("10.0.0.9", "10.0.0.8"))
     assert site.subnets().acquire(holder(4), None).lease.key == "10.5.3.0-24"
     assert site.subnets().acquire(holder(5), None).lease.key == "10.5.8.0-24"

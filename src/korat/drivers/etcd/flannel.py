@@ -147,7 +147,7 @@ def _outrun(what: str) -> Unavailable:
 
 
 def _name(item: Item) -> str:
-    return item.key.rpartition("/")[2]
+    return item.key.rpartition("/subnets/")[2]
 
 
 def _pair(item: Item) -> Pair | None:
@@ -182,6 +182,8 @@ class _EtcdLeases(LeaseWatch):
         self._subnets = subnets
         self._items: dict[str, Item] = {}
         self._told: tuple[Lease, ...] | None = None
+        #: Whether something may have come since the leases were read last.
+        self._stirred = True
         self._watch: EtcdWatch | None = None
         self._lock = Lock()
         self._closed = False
@@ -191,10 +193,12 @@ class _EtcdLeases(LeaseWatch):
         deadline = monotonic() + timeout_s
         watch = self._watch or self._list()
         while not self._closed:
-            leases = _leases([self._items[key] for key in sorted(self._items)])
-            if leases != self._told:
-                self._told = leases
-                return leases
+            if self._stirred:
+                self._stirred = False
+                leases = _leases([self._items[key] for key in sorted(self._items)])
+                if leases != self._told:
+                    self._told = leases
+                    return leases
             left_s = deadline - monotonic()
             if left_s <= 0:
                 return None
@@ -214,6 +218,7 @@ class _EtcdLeases(LeaseWatch):
     def _list(self) -> EtcdWatch:
         found = self._etcd.range(self._subnets)
         self._items = {item.key: item for item in found.items}
+        self._stirred = True
         with self._lock:
             if self._watch is not None:
                 self._watch.close()
@@ -224,6 +229,7 @@ class _EtcdLeases(LeaseWatch):
 
     def _apply(self, changes: Iterable[Change]) -> None:
         for change in changes:
+            self._stirred = True
             if change.item is None:
                 self._items.pop(change.key, None)
             else:
