@@ -158,7 +158,7 @@ def test_a_watch_leaves_a_member_that_has_fallen_silent(etcd_server, monkeypatch
 
 
 def test_a_member_of_three_dies(tmp_path):
-    with running(tmp_path / "etcd", size=3) as world, Etcd(world.settings()) as etcd:
+    with running(tmp_path / "etcd", size=3) as world, Etcd(world.settings(timeout_s=4.5)) as etcd:
         start = etcd.range("/die/").revision
         by_port = {member.port: member for member in world.members}
         with etcd.watch("/die/", start) as watch, writer(etcd, "/die/") as wrote:
@@ -287,3 +287,17 @@ def test_a_client_that_is_closed_ends_its_watches(etcd_server):
         watch.poll(PATIENCE_S)
     with pytest.raises(Unavailable, match="was closed"):
         etcd.get("/a")
+
+
+def test_closing_ends_a_watch_on_a_member_that_calls_have_left(etcd_server, monkeypatch):
+    monkeypatch.setattr("korat.drivers.etcd.connection.secrets.randbelow", lambda _: 0)
+    with wire(etcd_server.member) as line:
+        endpoints = (line.endpoint, etcd_server.member.endpoint)
+        etcd = Etcd(etcd_server.settings(endpoints=endpoints, timeout_s=1.0))
+        watch = etcd.watch("/left/", put(etcd, "/left/a"))
+        follow(watch, put(etcd, "/left/b"))
+        line.deaf = True
+        etcd.get("/left/a")
+        etcd.close()
+        with pytest.raises(Unavailable, match="has ended"):
+            watch.poll(2.0)  # Sooner than the silence would end it.

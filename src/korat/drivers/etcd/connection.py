@@ -62,6 +62,8 @@ class Connections:
         self._endpoints = settings.endpoints
         self._at = secrets.randbelow(len(self._endpoints))
         self._current: Connection | None = None
+        #: The current one, and those that were left and still have a watch or a call.
+        self._open: set[Connection] = set()
         #: Why each member was left last; told when none is up.
         self._why: dict[Endpoint, str] = {}
         self._connecting = threading.Lock()
@@ -107,14 +109,15 @@ class Connections:
         """End all calls and watches."""
         self._closed.set()
         with self._lock:
-            if self._current is not None:
-                self._current.channel.close()
-                self._current = None
+            self._current = None
+            for connection in self._open:
+                connection.channel.close()
+            self._open.clear()
 
-    @staticmethod
-    def _drop(connection: Connection) -> None:
+    def _drop(self, connection: Connection) -> None:
         if connection.left and not connection.users:
             connection.channel.close()
+            self._open.discard(connection)
 
     def _up(self, deadline: float) -> Connection:
         while True:
@@ -143,6 +146,7 @@ class Connections:
             with self._lock:
                 if why is None and not self._closed.is_set():
                     self._current = Connection(endpoint, channel)
+                    self._open.add(self._current)
                     return
                 self._why[endpoint] = why or "closed"
                 self._at += 1
