@@ -26,6 +26,7 @@ from korat.core.errors import KoratError
 from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Family
 from korat.core.policy.outcome import Action
+from korat.core.policy.platform import PlatformAccess
 from korat.core.render.nft.cut import QUIET_S, Cuts, cut_key
 from korat.core.render.nft.key import Key
 from korat.core.render.nft.node import OwnPolicy, hook_settings
@@ -35,6 +36,7 @@ from korat.core.table.rejudge import (
     Tuple,
     affected,
     guarded,
+    refused_now,
     rejudge,
 )
 from korat.core.table.rejudge_host import HostJudge, regrouped
@@ -98,6 +100,7 @@ class _Wanted(NamedTuple):
     prefixes: tuple[str, ...]
     spoofing_allowed: bool
     own: OwnPolicy | None
+    platform: PlatformAccess
 
     def places(self, own: frozenset[Addr]) -> Places:
         return Places.of(
@@ -160,7 +163,13 @@ class Connections(Generic[E]):
         on = policy is not None and felix.rejudge_connections
         with self._told:
             self._newest = (
-                _Wanted(policy, hooks.interface_prefixes, hooks.spoofing_allowed, own)
+                _Wanted(
+                    policy,
+                    hooks.interface_prefixes,
+                    hooks.spoofing_allowed,
+                    own,
+                    PlatformAccess.of(felix),
+                )
                 if policy is not None and on
                 else None
             )
@@ -264,7 +273,7 @@ class Connections(Generic[E]):
 
         def denies(connection: Connection) -> bool:
             self._give_way()
-            outcome = rejudge(wanted.policy, places, connection)
+            outcome = rejudge(wanted.policy, places, connection, wanted.platform)
             if outcome is not None and outcome.action is Action.DENY:
                 return True
             return host is not None and host.denies(connection)
@@ -277,7 +286,8 @@ def _concerned(before: _Wanted | None, now: _Wanted) -> frozenset[Addr] | None:
     places = now.places(frozenset())
     if before is None or before[1:3] != now[1:3]:
         return places.all
-    return affected(before.policy, now.policy).addresses(places)
+    refused = refused_now(before.platform, now.platform)
+    return _either(affected(before.policy, now.policy).addresses(places), refused)
 
 
 def _own_concerned(before: _Wanted | None, now: _Wanted) -> frozenset[Addr] | None:

@@ -10,6 +10,15 @@ BESIDE_POLICY = {
     Reason.FAILSAFE_REPLY: "a reply of a failsafe port of the node",
     Reason.UNDECIDED: "no policy of the host endpoint decides, which allows",
     Reason.UNASKED: "no host endpoint is asked, which allows",
+    Reason.WIRESERVER: (
+        "koratPodsToWireserver is Refused, which keeps workloads from Azure's wireserver whatever "
+        "policy says; a FelixConfiguration with koratPodsToWireserver Allowed lets them"
+    ),
+    Reason.INSTANCE_METADATA: (
+        "koratPodsToInstanceMetadata is Refused, which keeps workloads from Azure's instance "
+        "metadata whatever policy says; a FelixConfiguration with koratPodsToInstanceMetadata "
+        "Allowed lets them"
+    ),
     Reason.TO_HOST: "DefaultEndpointToHostAction, for what a workload sends to its own node",
 }
 

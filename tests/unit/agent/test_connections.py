@@ -10,6 +10,7 @@ from korat.core.errors import Unavailable
 from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Family
 from korat.core.policy.cluster import Cluster
+from korat.core.policy.platform import INSTANCE_METADATA as METADATA
 from korat.core.table.compile import compile_node
 from korat.core.table.rejudge import Connection, Tuple
 from policy_world import NODE, allow, host, open_namespace, pod, policy, who
@@ -318,3 +319,20 @@ def test_a_pod_elsewhere_concerns_host_policy_by_its_own_connections_if_at_all()
         assert changed(pod("3", f"{FAR}/32", node="there", app="z")) == Looked(1, 1)
     assert kernel.did("entries") == [(None,), (frozenset({FAR}),)]
     assert kernel.did("delete") == [([tcp(FAR, own)],)]
+
+
+def test_what_a_setting_refuses_of_the_platform_is_cut_and_nothing_else_looked_at():
+    there, other = METADATA.address, tcp(ONE, FAR)
+    asking, by_name = tcp(ONE, there), tcp(ONE, there, dport=53)
+    kernel = Kernel([Entry(asking), Entry(by_name), Entry(other)])
+    shut = replace(FELIX, pods_to_instance_metadata=False)
+    with watching(kernel) as watched:
+        watched.changed(to_two(80))
+        watched.wait(1)
+        watched.changed(to_two(80), shut)
+        watched.wait(2)
+        watched.changed(to_two(80))
+        watched.wait(3)
+    assert watched.told == [Looked(3, 0), Looked(2, 1), Looked(0, 0)]
+    assert kernel.did("entries")[1:] == [(frozenset({there}),)]
+    assert kernel.did("delete") == [([asking],)]

@@ -53,6 +53,8 @@ class FelixSettings:
     deny_log_rate_limit: str = "10/second"
     deny_log_rate_limit_burst: int = 20
     rejudge_connections: bool = True
+    pods_to_wireserver: bool = False
+    pods_to_instance_metadata: bool = True
     failsafe_inbound_host_ports: tuple[Failsafe, ...] = INBOUND
     failsafe_outbound_host_ports: tuple[Failsafe, ...] = OUTBOUND
     allow_vxlan_packets_from_workloads: bool = False
@@ -232,6 +234,10 @@ def _enabled(value: object) -> bool:
     return value == "Enabled"
 
 
+def _allowed(value: object) -> bool:
+    return value == "Allowed"
+
+
 def _rate(value: object) -> object:
     """Denials without any limit would be a way to fill a disk: empty means the default."""
     return value or FelixSettings().deny_log_rate_limit
@@ -278,4 +284,6 @@ _HONOURED: dict[str, tuple[str, _Converter]] = {
     "koratDenyLogRateLimit": ("deny_log_rate_limit", _rate),
     "koratDenyLogRateLimitBurst": ("deny_log_rate_limit_burst", _same),
     "koratRejudgeConnections": ("rejudge_connections", _enabled),
+    "koratPodsToWireserver": ("pods_to_wireserver", _allowed),
+    "koratPodsToInstanceMetadata": ("pods_to_instance_metadata", _allowed),
 }

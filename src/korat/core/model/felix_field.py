@@ -110,6 +110,7 @@ _EXACT_WORDS = {
     "Enabled Disabled Auto": "nftablesMode",
     "All Disabled": "nftablesFlowTableOffload",
     "Azure Layer2": "koratFabric",
+    "Allowed Refused": "koratPodsToWireserver koratPodsToInstanceMetadata",
     "IPPoolsOnly IPPoolsAndHostIPs": "natOutgoingExclusions",
     "Enabled Disabled EnabledIPIPOnly EnabledNoEncapOnly": "programClusterRoutes",
     "Disabled PodsAndLoadBalancers": "localSubnetL2Reachability",

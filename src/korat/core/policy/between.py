@@ -20,6 +20,7 @@ from korat.core.policy.evaluate import Judgement, Verdict, judge
 from korat.core.policy.host import Failsafes, Governors, HostNode, HostStep
 from korat.core.policy.match import Packet
 from korat.core.policy.outcome import Action, Direction, Outcome, PolicySet, RuleRef
+from korat.core.policy.platform import PlatformAccess
 
 #: Names for interfaces of which only is known on which side of the node they are.
 _FABRIC, _WORKLOAD = "fabric", "cali"
@@ -78,7 +79,7 @@ class Surroundings:
             if not source.node:
                 return None
             return _joined(self._node(source.node, packet.src).out_of(_FABRIC, packet).steps)
-        own = judge(self.cluster, source.workload, Direction.EGRESS, packet)
+        own = self._egress(source.workload, packet)
         node = self._node(source.place)
         return _around(own, node.through(_WORKLOAD, _FABRIC, packet).steps)
 
@@ -94,14 +95,23 @@ class Surroundings:
     def _within(self, source: End, destination: End, packet: Packet) -> Verdict:
         """Between two workloads of one node."""
         sides: list[Judgement] = []
-        for end, direction in ((source, Direction.EGRESS), (destination, Direction.INGRESS)):
-            if end.workload is not None:
-                sides.append(judge(self.cluster, end.workload, direction, packet))
+        if source.workload is not None:
+            sides.append(self._egress(source.workload, packet))
+        if destination.workload is not None:
+            sides.append(judge(self.cluster, destination.workload, Direction.INGRESS, packet))
         steps = self._node(source.place).through(_WORKLOAD, _WORKLOAD, packet).steps
         egress, ingress = sides
         way_in = [s for s in steps if s.judgement.outcome.ref.direction is Direction.INGRESS]
         way_out = [s for s in steps if s.judgement.outcome.ref.direction is Direction.EGRESS]
         return Verdict(_around(egress, way_in), _around(ingress, way_out))
+
+    def _egress(self, workload: Endpoint, packet: Packet) -> Judgement:
+        """Before a workload's policy its node's settings are asked about Azure's platform."""
+        access = PlatformAccess.of(self.felix(workload.node))
+        setting = access.refuses(packet.dst, packet.protocol, packet.dport)
+        if setting is not None:
+            return Judgement(workload.key, Outcome(Action.DENY, setting), ())
+        return judge(self.cluster, workload, Direction.EGRESS, packet)
 
     def _to_host(self, workload: Endpoint) -> Judgement:
         action = self.felix(workload.node).default_endpoint_to_host_action

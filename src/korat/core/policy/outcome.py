@@ -51,6 +51,8 @@ class Reason(Enum):
     UNDECIDED = "undecided"
     UNASKED = "no host endpoint"
     TO_HOST = "DefaultEndpointToHostAction"
+    WIRESERVER = "koratPodsToWireserver"
+    INSTANCE_METADATA = "koratPodsToInstanceMetadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,16 @@ class RuleRef:
     def to_host(cls) -> "RuleRef":
         """The setting that says what becomes of a workload's traffic to its node."""
         return cls(Direction.INGRESS, "", None, None, Reason.TO_HOST)
+
+    @classmethod
+    def wireserver(cls) -> "RuleRef":
+        """The setting that says whether workloads reach Azure's wireserver."""
+        return cls(Direction.EGRESS, "", None, None, Reason.WIRESERVER)
+
+    @classmethod
+    def instance_metadata(cls) -> "RuleRef":
+        """The setting that says whether workloads reach Azure's instance metadata."""
+        return cls(Direction.EGRESS, "", None, None, Reason.INSTANCE_METADATA)
 
     @property
     def decides(self) -> bool:

@@ -21,6 +21,7 @@ from korat.core.net.address import Addr, Family, Prefix
 from korat.core.net.port import ICMP_PROTOCOLS, PORT_PROTOCOLS
 from korat.core.pmap import differences
 from korat.core.policy.outcome import Action, Direction, Outcome, RuleRef
+from korat.core.policy.platform import EVERYTHING, PlatformAccess
 from korat.core.table.value import (
     Cell,
     DirectionPolicy,
@@ -113,18 +114,28 @@ class Places:
         return self.interfaces.get(addr, ())
 
 
-def rejudge(policy: NodePolicy, places: Places, connection: Connection) -> Outcome | None:
+def rejudge(
+    policy: NodePolicy,
+    places: Places,
+    connection: Connection,
+    platform: PlatformAccess = EVERYTHING,
+) -> Outcome | None:
     """What the policy says of the connection's first packet, if it came now.
 
-    None when no workload of this node is judged for it. Where an address is behind several
-    interfaces, a connection is denied when each of them would deny it: only then it surely is.
+    What the platform refuses comes before policy. None when no workload of this node is judged for
+    it. Where an address is behind several interfaces, a connection is denied when each of them
+    would deny it: only then it surely is.
     """
     src, dst = connection.original.src, connection.reply.src
     if src in places.own:
         return None
     found = None
+    senders = places.senders(src)
+    setting = _refuses(platform, connection) if senders else None
+    if setting is not None:
+        return Outcome(Action.DENY, setting)
     sides = (
-        (Direction.EGRESS, places.senders(src), dst),
+        (Direction.EGRESS, senders, dst),
         (Direction.INGRESS, places.receivers(dst), src),
     )
     for direction, names, peer in sides:
@@ -136,6 +147,16 @@ def rejudge(policy: NodePolicy, places: Places, connection: Connection) -> Outco
         if found.action is Action.DENY:
             break
     return found
+
+
+def _refuses(platform: PlatformAccess, connection: Connection) -> RuleRef | None:
+    to = connection.reply
+    return platform.refuses(to.src, connection.protocol, to.a)
+
+
+def refused_now(before: PlatformAccess, now: PlatformAccess) -> frozenset[Addr]:
+    """The addresses of the platform that workloads are refused and were not before."""
+    return frozenset(s.address for s in now.refused if s not in before.refused)
 
 
 def _lookup(

@@ -72,6 +72,8 @@ def test_the_oldest_selector_wins_and_the_others_are_named():
         ("FELIX_KORATDENYLOGRATELIMIT", "none", "deny_log_rate_limit", "10/second"),
         ("FELIX_KORATDENYLOGRATELIMITBURST", "1", "deny_log_rate_limit_burst", 1),
         ("FELIX_KORATREJUDGECONNECTIONS", "disabled", "rejudge_connections", False),
+        ("FELIX_KORATPODSTOWIRESERVER", "allowed", "pods_to_wireserver", True),
+        ("FELIX_KORATPODSTOINSTANCEMETADATA", "refused", "pods_to_instance_metadata", False),
         ("FELIX_PROMETHEUSMETRICSENABLED", "true", "prometheus_metrics_enabled", True),
         ("FELIX_PROMETHEUSMETRICSHOST", "0.0.0.0", "prometheus_metrics_host", "0.0.0.0"),
         ("FELIX_PROMETHEUSMETRICSPORT", "9999", "prometheus_metrics_port", 9999),

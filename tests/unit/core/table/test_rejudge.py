@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from korat.core.net.address import Addr
 from korat.core.policy.cluster import Cluster
 from korat.core.policy.outcome import Action
+from korat.core.policy.platform import EVERYTHING, INSTANCE_METADATA, WIRESERVER, PlatformAccess
 from korat.core.table.compile import compile_node
 from korat.core.table.rejudge import (
     Connection,
@@ -13,6 +14,7 @@ from korat.core.table.rejudge import (
     Tuple,
     affected,
     guarded,
+    refused_now,
     rejudge,
 )
 from policy_world import NODE, allow, open_namespace, pod, policy, who
@@ -45,10 +47,12 @@ def compiled(*resources):
     return compile_node(Cluster.build([*PODS, *resources]), NODE)
 
 
-def judged(connection, *resources, own=frozenset(), prefixes=("cali",), spoofing=False):
+def judged(
+    connection, *resources, own=frozenset(), prefixes=("cali",), spoofing=False, platform=EVERYTHING
+):
     made = compiled(*resources)
     places = Places.of(made.endpoints, own, prefixes, spoofing_allowed=spoofing)
-    outcome = rejudge(made, places, connection)
+    outcome = rejudge(made, places, connection, platform)
     return outcome and outcome.action
 
 
@@ -74,6 +78,28 @@ def test_both_ends_of_a_connection_within_the_node_are_asked():
     assert judged(tcp(ONE, TWO), WEB) is Action.ALLOW
     assert judged(tcp(ONE, TWO), WEB, NO_EGRESS) is Action.DENY
     assert judged(tcp(ONE, TWO, dport=81), WEB) is Action.DENY
+
+
+def test_what_is_refused_of_the_platform_is_denied_to_workloads_alone():
+    platform = PlatformAccess((WIRESERVER,))
+    there = WIRESERVER.address
+    own = frozenset({NODE_ADDR})
+    assert judged(tcp(ONE, there), platform=platform) is Action.DENY
+    assert judged(tcp(ONE, there)) is Action.ALLOW
+    assert judged(tcp(ONE, there, dport=53), platform=platform) is Action.ALLOW
+    assert judged(tcp(ONE, INSTANCE_METADATA.address), platform=platform) is Action.ALLOW
+    assert judged(tcp(NODE_ADDR, there), own=own, platform=platform) is None
+    assert judged(tcp(FAR, there), platform=platform) is None
+    # where it really goes counts, whoever the platform takes for the client
+    service = {"asked": (FAR, 8080), "seen": (NODE_ADDR, 50000)}
+    assert judged(tcp(ONE, there, **service), platform=platform) is Action.DENY
+
+
+def test_only_what_is_refused_anew_is_looked_at():
+    one, both = PlatformAccess((WIRESERVER,)), PlatformAccess((WIRESERVER, INSTANCE_METADATA))
+    assert refused_now(EVERYTHING, one) == {WIRESERVER.address}
+    assert refused_now(one, both) == {INSTANCE_METADATA.address}
+    assert refused_now(both, one) == refused_now(one, one) == frozenset()
 
 
 def test_what_the_node_begins_is_not_judged_and_what_reaches_it_is():

@@ -23,8 +23,10 @@ from enum import Enum
 from korat.core.net.address import Family, Prefix
 from korat.core.net.port import Protocol
 from korat.core.policy.outcome import Direction
+from korat.core.policy.platform import EVERYTHING, PlatformAccess
 from korat.core.render.nft.cut import ask_cut, render_cut
 from korat.core.render.nft.key import Field, Key, Span, Type, is_interface_name
+from korat.core.render.nft.platform import ask_platform
 from korat.core.render.nft.ruleset import (
     Base,
     Chain,
@@ -90,6 +92,7 @@ class HookSettings:
     spoofing_allowed: bool = False
     cuts: bool = True
     reject: bool = False
+    platform: PlatformAccess = EVERYTHING
 
 
 def render_hooks(endpoints: Iterable[LocalEndpoint], settings: HookSettings) -> Ruleset:
@@ -194,7 +197,7 @@ def _stateful(settings: HookSettings) -> tuple[Rule, ...]:
 
 
 def _from_workload(settings: HookSettings) -> Chain:
-    """Before policy: no tunnels from workloads, which could reach past it."""
+    """Before policy: no tunnels from workloads, which could reach past it, nor Azure's own."""
     rules = list(_stateful(settings))
     if not settings.allow_vxlan:
         vxlan = (Match(Field.L4PROTO, (Protocol.UDP,)), Match(Field.DPORT, (settings.vxlan_port,)))
@@ -202,7 +205,7 @@ def _from_workload(settings: HookSettings) -> Chain:
     if not settings.allow_ipip:
         ipip = Match(Field.L4PROTO, (_IPIP,))
         rules.append(rule(ipip, Counter(), DROP, comment="IPIP from a workload"))
-    return Chain((*rules, rule(goto(Direction.EGRESS.value))))
+    return Chain((*rules, *ask_platform(settings.platform), rule(goto(Direction.EGRESS.value))))
 
 
 def _to_host(settings: HookSettings) -> Chain:

@@ -16,11 +16,13 @@ from korat.core.policy.cluster import Cluster
 from korat.core.policy.entity import Endpoint
 from korat.core.policy.host import Failsafes, HostInterface, HostNode, governors
 from korat.core.policy.outcome import RuleRef
+from korat.core.policy.platform import PlatformAccess
 from korat.core.render.nft.hook import HookSettings, HostAction, render_hooks
 from korat.core.render.nft.host import HostInput, HostRenderer, HostSettings
 from korat.core.render.nft.key import Span
 from korat.core.render.nft.nat import NatSettings, render_nat
 from korat.core.render.nft.outcome import DenyLog, OutcomeSettings
+from korat.core.render.nft.platform import render_platform
 from korat.core.render.nft.policy import PolicyRenderer
 from korat.core.render.nft.ruleset import Ruleset
 from korat.core.render.nft.sequence import render_sequences
@@ -85,13 +87,15 @@ def render_slow(node: NodeInput, cluster: Cluster, local: Iterable[Endpoint]) ->
     """As ``render`` with every rule tried one by one; ``local`` are the node's endpoints."""
     policy = render_sequences(cluster, local, outcome_settings(node.felix))
     own = _render_own(HostRenderer(), node)
+    platform = _render_platform(node.felix)
     return _union(
-        _both(policy.counters, own.counters),
+        _both(policy.counters, _both(own.counters, platform.counters)),
         render_hooks(node.policy.endpoints, hook_settings(node.felix)),
         policy,
         render_nat(nat_settings(node)),
         own,
         _render_tunnel(node),
+        platform,
     )
 
 
@@ -104,7 +108,8 @@ class NodeRenderer:
         self._hosts = HostRenderer()
         self._own: HostInput | None = None
         self._tunnel: tuple[object, Ruleset] = None, Ruleset()
-        self._counters: tuple[Counters, Counters, Counters] = {}, {}, {}
+        self._platform: tuple[object, Ruleset] = None, Ruleset()
+        self._counters: tuple[tuple[Counters, ...], Counters] = (), {}
         self._policy: tuple[object, PolicyRenderer | None] = None, None
 
     def render(self, node: NodeInput) -> Ruleset:
@@ -118,15 +123,22 @@ class NodeRenderer:
         self._own, own = node.own, _render_own(self._hosts, node)
         if self._tunnel[0] != (node.filter, hooks[1]):
             self._tunnel = (node.filter, hooks[1]), _render_tunnel(node)
-        policy = self._rendered(node)
-        counters = self._counted(policy.counters, own.counters)
-        return _union(counters, self._hooks[1], policy, self._nat[1], own, self._tunnel[1])
+        wanted = PlatformAccess.of(node.felix), outcome_settings(node.felix)
+        if self._platform[0] != wanted:
+            self._platform = wanted, _render_platform(node.felix)
+        policy, platform = self._rendered(node), self._platform[1]
+        counters = self._counted(policy.counters, own.counters, platform.counters)
+        parts = self._hooks[1], policy, self._nat[1], own, self._tunnel[1], platform
+        return _union(counters, *parts)
 
-    def _counted(self, some: Counters, more: Counters) -> Counters:
-        """Both; there may be thousands, so they are one object as long as they are the same."""
-        if self._counters[0] is not some or self._counters[1] is not more:
-            self._counters = some, more, _both(some, more)
-        return self._counters[2]
+    def _counted(self, *parts: Counters) -> Counters:
+        """All; there may be thousands, so they are one object as long as they are the same."""
+        known, counters = self._counters
+        if len(known) != len(parts) or any(a is not b for a, b in zip(known, parts, strict=True)):
+            some, own, platform = parts
+            counters = _both(some, _both(own, platform))
+            self._counters = parts, counters
+        return counters
 
     def own_policy(self) -> OwnPolicy | None:
         """The policy of the node's own interfaces that was rendered last; None without one."""
@@ -145,6 +157,10 @@ def _render_own(renderer: HostRenderer, node: NodeInput) -> Ruleset:
     if node.own is None:
         return Ruleset()
     return renderer.render(node.own, host_settings(node), outcome_settings(node.felix))
+
+
+def _render_platform(felix: FelixSettings) -> Ruleset:
+    return render_platform(PlatformAccess.of(felix), outcome_settings(felix))
 
 
 def _render_tunnel(node: NodeInput) -> Ruleset:
@@ -189,6 +205,7 @@ def hook_settings(felix: FelixSettings) -> HookSettings:
         spoofing_allowed=felix.workload_source_spoofing == "Any",
         cuts=felix.rejudge_connections,
         reject=felix.nftables_filter_deny_action == "Reject",
+        platform=PlatformAccess.of(felix),
     )
 
 

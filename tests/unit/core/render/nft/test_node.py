@@ -131,6 +131,59 @@ def test_reject_takes_the_place_of_drop_in_outcomes():
     assert fate(ruleset, "eth0", "cali-1", STRANGER, ONE) is Fate.REJECT
 
 
+WIRESERVER, METADATA = Addr.parse("168.63.129.16"), Addr.parse("169.254.169.254")
+OPEN, SHUT = FelixSettings(pods_to_wireserver=True), FelixSettings(pods_to_instance_metadata=False)
+REJECTING = FelixSettings(nftables_filter_deny_action="Reject")
+
+
+@pytest.mark.parametrize(
+    ("felix", "dst", "port", "expected"),
+    [
+        (FelixSettings(), WIRESERVER, 80, Fate.DROP),
+        (FelixSettings(), WIRESERVER, 32526, Fate.DROP),
+        (FelixSettings(), WIRESERVER, 53, Fate.ACCEPT),
+        (FelixSettings(), METADATA, 80, Fate.ACCEPT),
+        (REJECTING, WIRESERVER, 80, Fate.REJECT),
+        (OPEN, WIRESERVER, 80, Fate.ACCEPT),
+        (SHUT, METADATA, 80, Fate.DROP),
+        (SHUT, METADATA, 443, Fate.ACCEPT),
+        (SHUT, WIRESERVER, 80, Fate.DROP),
+    ],
+)
+def test_azures_own_addresses(felix, dst, port, expected):
+    ruleset = node(policy("p", types=("Egress",), egress=[allow()]), felix=felix)
+    check(ruleset)
+    assert fate(ruleset, "cali-1", "eth0", ONE, dst, b=port) is expected
+    # also where the platform answers on the node itself
+    there = replace(felix, default_endpoint_to_host_action="Accept")
+    assert fate(node(felix=there), "cali-1", "", ONE, dst, Hook.INPUT, b=port) is expected
+    # connections there are, other protocols, and what the node sends
+    established = {"b": port, "state": CtState.ESTABLISHED}
+    assert fate(ruleset, "cali-1", "eth0", ONE, dst, **established) is Fate.ACCEPT
+    assert fate(ruleset, "cali-1", "eth0", ONE, dst, protocol=17, b=port) is Fate.ACCEPT
+    assert fate(ruleset, "", "eth0", NODE_ADDR, dst, Hook.OUTPUT, b=port) is Fate.ACCEPT
+
+
+def test_what_is_refused_of_the_platform_counts_and_is_told():
+    ruleset = node(policy("p", types=("Egress",), egress=[allow()]), felix=SHUT)
+    for dst, ref in (
+        (WIRESERVER, RuleRef.wireserver()),
+        (METADATA, RuleRef.instance_metadata()),
+    ):
+        sent = Packet("cali-1", "eth0", ONE, dst, 6, 1000, 80)
+        passage = Simulator(ruleset).run(sent, Hook.FORWARD)
+        assert passage.counted == passage.told == (counter_name(ref),)
+        assert ruleset.counters[counter_name(ref)] == ref
+
+
+def test_where_everything_of_the_platform_is_allowed_no_packet_pays():
+    own = ("platform", "platform-koratPodsToWireserver")
+    assert set(own) <= node().chains.keys()
+    open_ = node(felix=OPEN)
+    assert set(own).isdisjoint(open_.chains)
+    assert len(open_.chains["from-workload"].rules) + 1 == len(node().chains["from-workload"].rules)
+
+
 POOLS = (Pool(Prefix.parse("10.0.0.0/24"), True), Pool(Prefix.parse("10.9.0.0/16"), False))
 VNET = (Prefix.parse("10.10.0.0/16"), Prefix.parse("10.10.3.0/24"))
 NODE_ADDR = Addr.parse("192.0.2.4")
@@ -145,6 +198,8 @@ def nat_of(ruleset, dst, src=ONE, **fields):
     ("dst", "translated"),
     [
         ("8.8.8.8", True),
+        ("169.254.169.254", True),
+        ("168.63.129.16", True),
         ("192.0.2.4", True),
         ("10.0.0.77", False),
         ("10.9.1.1", False),
