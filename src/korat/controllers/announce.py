@@ -4,20 +4,26 @@ Agents masquerade what leaves the VNet and nothing else, and a pool over a subne
 Azure knows where they are.
 """
 
+import threading
 from collections.abc import Iterable, Mapping
 
 import msgspec
+import structlog
 
 from korat import __version__
-from korat.core.errors import Conflict, NotFound
+from korat.core.errors import Conflict, KoratError, NotFound
 from korat.core.model.builtin import INFORMATION
 from korat.core.model.label import AZURE_SUBNETS, AZURE_VNET
 from korat.core.net.address import Prefix
 from korat.core.route.network import Network
 from korat.drivers.store.client import Client, initialize
-from korat.ports import Record, Store
+from korat.ports import CloudNetwork, Record, Store
+
+log = structlog.get_logger(__name__)
 
 _TRIES = 5
+#: A VNet seldom gets another prefix, and whoever cannot be asked now is asked soon again.
+PERIOD_S, RETRY_S = 300.0, 10.0
 
 
 def announce_vnet(store: Store, network: Network) -> bool:
@@ -42,6 +48,35 @@ def announce_vnet(store: Store, network: Network) -> bool:
             continue
         return True
     raise Conflict(f"{INFORMATION}: others keep writing it", "try again")
+
+
+class VnetAnnouncer:
+    """Announces it where no route controller does, until ``stop``, which any thread may call."""
+
+    def __init__(self, store: Store, cloud: CloudNetwork) -> None:
+        self._store = store
+        self._cloud = cloud
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Look now and then, and write what is new."""
+        while not self._stopping.is_set():
+            self._stopping.wait(self.turn())
+
+    def stop(self) -> None:
+        """End ``run`` after the turn at hand."""
+        self._stopping.set()
+
+    def turn(self) -> float:
+        """Look and write once; how long to wait before the next turn."""
+        try:
+            network = self._cloud.read()
+            if announce_vnet(self._store, network):
+                log.info("announced the VNet", prefixes=[str(p) for p in network.prefixes])
+        except KoratError as error:
+            log.warning("the VNet cannot be announced", error=str(error))
+            return RETRY_S
+        return PERIOD_S
 
 
 def _information(store: Store) -> Record | None:

@@ -2,21 +2,24 @@
 
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
+from korat.controllers.address import AddressController
+from korat.controllers.announce import VnetAnnouncer
 from korat.controllers.host import HostController, wants_auto_hosts
 from korat.controllers.ipam import IpamController
 from korat.controllers.loop import RouteController
-from korat.controllers.settings import RouteSettings, route_settings, wants_routes
+from korat.controllers.settings import address_settings, named_cloud, route_settings, wants_routes
 from korat.drivers.azure.client import connect
+from korat.drivers.azure.config import CloudConfig
 from korat.drivers.azure.network import AzureNetwork
 from korat.drivers.metrics import LOOPBACK
 from korat.drivers.store.open import open_store
-from korat.ports import CloudNetwork
+from korat.ports import CloudNetwork, Store
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +36,8 @@ def run(environ: Mapping[str, str]) -> None:
         Invalid: the environment or the cloud configuration is wrong.
         Unsupported: there is no driver for the datastore.
     """
-    settings = route_settings(environ) if wants_routes(environ) else None
+    routed = wants_routes(environ)
+    azure = _azure(environ, routed=routed)
     enabled = wants_auto_hosts(environ)
     store = open_store(environ)
     ready = _ready_file(environ)
@@ -41,9 +45,8 @@ def run(environ: Mapping[str, str]) -> None:
     controllers: dict[str, _Controller] = {
         "hosts": HostController(store, enabled=enabled),
         "addresses": addresses,
+        **{name: make(store) for name, make in azure.items()},
     }
-    if settings is not None:
-        controllers["routes"] = RouteController(store, cloud_network(settings), settings)
     ended = _Ended()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.event.set())
@@ -54,7 +57,7 @@ def run(environ: Mapping[str, str]) -> None:
     ]
     for thread in threads:
         thread.start()
-    if ready is not None and settings is None:
+    if ready is not None and not routed:
         ready.touch()  # there is no route to wait for
     ended.event.wait()
     for each in controllers.values():
@@ -74,9 +77,9 @@ def _ready_file(environ: Mapping[str, str]) -> Path | None:
     return Path(name)
 
 
-def cloud_network(settings: RouteSettings) -> CloudNetwork:
+def cloud_network(cloud: CloudConfig) -> CloudNetwork:
     """The virtual network of the cloud configuration, through the official SDK."""
-    return AzureNetwork(connect(settings.cloud), settings.cloud)
+    return AzureNetwork(connect(cloud), cloud)
 
 
 class _Controller(Protocol):
@@ -85,6 +88,24 @@ class _Controller(Protocol):
     def run(self) -> None: ...
 
     def stop(self) -> None: ...
+
+
+def _azure(
+    environ: Mapping[str, str], *, routed: bool
+) -> dict[str, Callable[[Store], _Controller]]:
+    """The controllers of Azure that the environment asks for, each with a client of its own."""
+    found: dict[str, Callable[[Store], _Controller]] = {}
+    supply = address_settings(environ)
+    if routed:
+        routes = route_settings(environ)
+        found["routes"] = lambda store: RouteController(store, cloud_network(routes.cloud), routes)
+    elif (cloud := supply.cloud if supply is not None else named_cloud(environ)) is not None:
+        found["vnet"] = lambda store: VnetAnnouncer(store, cloud_network(cloud))
+    if supply is not None:
+        found["supply"] = lambda store: AddressController(
+            store, cloud_network(supply.cloud), supply
+        )
+    return found
 
 
 class _Ended:

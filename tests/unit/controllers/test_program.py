@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from azure_site import Site, cloud_config, put_node
+from azure_site import Site, cloud_config, put_node, target
+from korat.core.model.builtin import INFORMATION
 from korat.drivers.store.sqlite import SqliteStore
+from korat.lab.arm.resource import interface
 
 START = [sys.executable, "-m", "korat", "controllers", "run"]
 WAIT_S = 20.0
@@ -89,3 +91,31 @@ def test_without_routes_nothing_of_azure_is_needed(environ: dict[str, str]):
         finally:
             process.kill()
     assert process.returncode == 0, said
+
+
+def test_without_routes_a_cloud_that_is_named_is_announced_and_addresses_are_asked_for(
+    site: Site, environ: dict[str, str]
+):
+    """As with Azure CNI, whose pods need addresses and nodes that know what not to masquerade."""
+    store = SqliteStore(Path(environ["KORAT_SQLITE_PATH"]))
+    put_node(store, "vm1", "10.10.0.4")
+    own = environ | {"KORAT_AZURE_ROUTES": "Disabled", "KORAT_AZURE_ADDRESSES": "Enabled"}
+    del own["KORAT_CLUSTER_CIDR"]
+
+    def announced() -> bool:
+        records = store.list([INFORMATION]).records
+        return any(b'"korat/azure-vnet":"10.10.0.0/16"' in record.value for record in records)
+
+    nic = target("networkInterfaces", "vm1-nic")
+    with subprocess.Popen(START, env=own, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _until(announced)
+            _until(lambda: len(interface.addresses(site.model.find(nic))) == 17)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=WAIT_S)
+        finally:
+            process.kill()
+    store.close()
+    assert process.returncode == 0, said
+    assert "add 16 addresses of subnet nodes to NIC vm1-nic (1 -> 17)" in said
+    assert site.model.lookup(target("routeTables", "korat-routes")) is None

@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 from azure_site import cloud_config
-from korat.controllers.settings import route_settings, wants_routes
+from korat.controllers.settings import (
+    address_settings,
+    named_cloud,
+    route_settings,
+    wants_routes,
+)
 from korat.core.errors import Invalid
+from korat.core.route.supply import SupplySettings
 
 
 @pytest.fixture
@@ -58,3 +64,37 @@ def test_whether_routes_are_kept(word: str, wanted: bool):
 def test_neither_yes_nor_no_is_refused():
     with pytest.raises(Invalid, match="must be Enabled or Disabled"):
         wants_routes({"KORAT_AZURE_ROUTES": "perhaps"})
+
+
+def test_addresses_are_asked_for_only_where_the_environment_says_so(environ: dict[str, str]):
+    assert address_settings(environ) is None
+    found = address_settings({**environ, "KORAT_AZURE_ADDRESSES": "Enabled"})
+    assert found is not None
+    assert (found.supply, found.period_s) == (SupplySettings(batch=16, headroom=8), 30.0)
+    own = {"KORAT_AZURE_ADDRESS_BATCH": "255", "KORAT_AZURE_ADDRESS_HEADROOM": "0"}
+    found = address_settings({**environ, **own, "KORAT_AZURE_ADDRESSES": "Enabled"})
+    assert found is not None
+    assert found.supply == SupplySettings(batch=255, headroom=0)
+    with pytest.raises(Invalid, match="KORAT_AZURE_ADDRESSES 'yes': must be Enabled or Disabled"):
+        address_settings({"KORAT_AZURE_ADDRESSES": "yes"})
+
+
+def test_faults_of_the_settings_of_addresses_come_at_once(environ: dict[str, str]):
+    wrong = {
+        "KORAT_AZURE_ADDRESSES": "Enabled",
+        "KORAT_AZURE_ADDRESS_BATCH": "0",
+        "KORAT_AZURE_ADDRESS_HEADROOM": "256",
+    }
+    with pytest.raises(Invalid) as refused:
+        address_settings({**environ, **wrong})
+    assert [str(problem) for problem in refused.value.problems] == [
+        "environment: KORAT_AZURE_ADDRESS_BATCH '0': must be a number from 1 to 255",
+        "environment: KORAT_AZURE_ADDRESS_HEADROOM '256': must be a number from 0 to 255",
+    ]
+
+
+def test_a_cloud_is_named_by_the_environment_alone(environ: dict[str, str]):
+    assert named_cloud({}) is None
+    found = named_cloud(environ)
+    assert found is not None
+    assert found.vnet == "vnet"

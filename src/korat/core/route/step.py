@@ -1,9 +1,9 @@
-"""The steps of a plan for user-defined routes: one write to ARM each, and how a person reads it.
+"""The steps of plans for Azure: one write to ARM each, and how a person reads it.
 
 A step carries everything its driver needs and the reason for it. Applying a step twice is harmless.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
@@ -73,4 +73,35 @@ class Associate:
         return f"+ associate route table {table} with subnet {subnet}"
 
 
-Step = CreateTable | DeleteRoute | PutRoute | EnableForwarding | Associate
+@dataclass(frozen=True, slots=True)
+class AddAddresses:
+    """Give a NIC more secondary IPv4 addresses of a subnet, whichever are free there.
+
+    ``total`` is how many addresses it is to have, so that done twice the step adds nothing;
+    ``had`` is how many it had.
+    """
+
+    interface_id: str
+    subnet_id: str
+    had: int
+    total: int
+
+    @property
+    def count(self) -> int:
+        """How many more."""
+        return self.total - self.had
+
+    @property
+    def halved(self) -> "AddAddresses":
+        """The same with half as many more; of one nothing is left."""
+        return replace(self, total=self.had + self.count // 2)
+
+    @override
+    def __str__(self) -> str:
+        nic, subnet = name_of(self.interface_id), name_of(self.subnet_id)
+        plural = "es" if self.count > 1 else ""
+        has = f"{self.had} -> {self.total}"
+        return f"+ add {self.count} address{plural} of subnet {subnet} to NIC {nic} ({has})"
+
+
+Step = CreateTable | DeleteRoute | PutRoute | EnableForwarding | Associate | AddAddresses

@@ -5,6 +5,7 @@ someone else wrote in between is lost. All route steps together are one PUT of t
 no pod CIDR is without its route on the way and Azure's write limits are spared.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -19,6 +20,7 @@ from korat.core.net.address import Prefix
 from korat.core.route.effective import EffectiveRoute, TableRoute
 from korat.core.route.network import Network, name_of, same_id
 from korat.core.route.step import (
+    AddAddresses,
     Associate,
     CreateTable,
     DeleteRoute,
@@ -80,6 +82,8 @@ class AzureNetwork(CloudNetwork):
                     _again(partial(self._enable_forwarding, interface_id))
                 case Associate(subnet_id, table_id):
                     _again(partial(self._associate, subnet_id, table_id))
+                case AddAddresses():
+                    _again(partial(self._add_addresses, step))
                 case CreateTable() | DeleteRoute() | PutRoute():
                     pass
 
@@ -134,6 +138,22 @@ class AzureNetwork(CloudNetwork):
             )
             _wait(poller, what)
 
+    def _add_addresses(self, step: AddAddresses) -> None:
+        group, name = _group_of(step.interface_id), name_of(step.interface_id)
+        what = f"cannot add addresses to NIC {name}"
+        with translated(what):
+            nics = self._client.network_interfaces
+            body = dict(nics.get(group, name).as_dict())
+            configurations = body["properties"]["ipConfigurations"]
+            missing = step.total - len(configurations)
+            if missing <= 0:
+                return
+            configurations += _secondary(configurations, step.subnet_id, missing)
+            poller = nics.begin_create_or_update(
+                group, name, NetworkInterface(body), headers=_if_match(body)
+            )
+            _wait(poller, what)
+
     def _associate(self, subnet_id: str, table_id: str) -> None:
         group, name = _group_of(subnet_id), name_of(subnet_id)
         what = f"cannot associate route table {name_of(table_id)} with subnet {name}"
@@ -150,6 +170,21 @@ class AzureNetwork(CloudNetwork):
                 group, self._config.vnet, name, Subnet(body), headers=_if_match(body)
             )
             _wait(poller, what)
+
+
+def _secondary(configurations: Sequence[Json], subnet_id: str, count: int) -> list[Json]:
+    """So many new configurations, with the first names that no other one has."""
+    taken = {str(each["name"]).lower() for each in configurations}
+    names = (name for number in itertools.count(1) if (name := f"korat-{number}") not in taken)
+    properties = {
+        "primary": False,
+        "privateIPAllocationMethod": "Dynamic",
+        "privateIPAddressVersion": "IPv4",
+    }
+    return [
+        {"name": name, "properties": {**properties, "subnet": {"id": subnet_id}}}
+        for name in itertools.islice(names, count)
+    ]
 
 
 def _new_table(steps: Sequence[TableStep]) -> Json | None:

@@ -11,6 +11,7 @@ from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Unavailab
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.effective import NextHop, TableRoute
 from korat.core.route.step import (
+    AddAddresses,
     Associate,
     CreateTable,
     DeleteRoute,
@@ -32,6 +33,7 @@ CREATE = CreateTable(TABLE_ID, LOCATION)
 ROUTE = TableRoute(
     "vm1", Prefix.parse("10.10.128.0/24"), NextHop.VIRTUAL_APPLIANCE, Addr.parse("10.10.0.4")
 )
+MORE = AddAddresses(NIC_ID, SUBNET_ID, 1, 4)
 TABLE = target("routeTables", "korat-routes")
 VNET = target("virtualNetworks", "vnet")
 
@@ -136,6 +138,7 @@ def test_all_route_steps_are_one_write(site: Site, cloud: AzureNetwork):
         (PutRoute(ROUTE), "routeTables", "korat-routes"),
         (Associate(SUBNET_ID, TABLE_ID), "virtualNetworks", "vnet"),
         (EnableForwarding(NIC_ID), "networkInterfaces", "vm1-nic"),
+        (MORE, "networkInterfaces", "vm1-nic"),
     ],
 )
 def test_a_write_keeps_what_it_does_not_know(
@@ -183,7 +186,7 @@ def test_every_write_carries_the_etag_it_read(site: Site, cloud: AzureNetwork):
 
 def test_steps_that_are_done_write_nothing(site: Site, cloud: AzureNetwork):
     put_table(site)
-    steps = [EnableForwarding(NIC_ID), Associate(SUBNET_ID, TABLE_ID)]
+    steps = [EnableForwarding(NIC_ID), Associate(SUBNET_ID, TABLE_ID), MORE]
     cloud.apply(steps)
     before = len(site.writes())
     cloud.apply(steps)
