@@ -42,6 +42,8 @@ WORDS = [
     (RuleRef.profile_rule(IN, "kns.a", 0), "ingress||Profile||kns.a|0"),
     (RuleRef.profile_missing(IN, "kns.a"), "ingress||Profile||kns.a|missing"),
     (RuleRef.no_profile_matched(OUT), "egress|||||no profile matched"),
+    (RuleRef.wireserver(), "egress|||||koratPodsToWireserver"),
+    (RuleRef.instance_metadata(), "egress|||||koratPodsToInstanceMetadata"),
 ]
 
 
