@@ -38,7 +38,7 @@ def worlds(draw):
         nodes.append(
             SupplyNode(
                 f"vm{number}",
-                given_out(at, draw(st.integers(0, 2))),
+                given_out(at, draw(st.integers(0, 2)))[draw(st.integers(0, 1)) :],
                 frozenset((*given_out(at, held)[1:], *strange)),
                 draw(st.integers(0, 40)),
             )

@@ -87,6 +87,9 @@ def test_what_is_not_the_nics_or_the_nodes_own_does_not_count_as_in_use():
     assert planned(elsewhere, nics=[nic(9)]).empty
     second = replace(node(), addresses=addresses(2))
     assert [step.total for step in planned(second, nics=[nic(9)]).steps] == [25]
+    by_second = replace(node(), addresses=addresses(2)[1:])
+    assert [step.total for step in planned(by_second, nics=[nic(9)]).steps] == [25]
+    assert planned(by_second, nics=[nic(10)]).empty
 
 
 def test_ipv6_counts_for_the_limit_alone():
