@@ -10,6 +10,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from korat.agent.intent import NodeState
+from korat.core.model.config import FelixConfiguration
+from korat.core.model.resource import Metadata
+from korat.core.policy.platform import INSTANCE_METADATA, WIRESERVER
 from korat.core.render.nft.diff import stages
 from korat.core.render.nft.ruleset import Chain, Hook, NamedSet, Ruleset, add_elements
 from korat.core.render.nft.simulate import Packet, Simulator
@@ -126,3 +129,25 @@ def test_when_a_few_objects_change(here, there, data, flows):
     chosen = data.draw(st.lists(st.sampled_from(there), min_size=1, max_size=4))
     changed = {resource.key: resource for resource in here} | {r.key: r for r in chosen}
     check_stages(here, list(changed.values()), flows)
+
+
+WORDS = st.sampled_from(("Allowed", "Refused"))
+
+
+@st.composite
+def accesses(draw):
+    """The settings of Azure's own addresses."""
+    spec = {"koratPodsToWireserver": draw(WORDS), "koratPodsToInstanceMetadata": draw(WORDS)}
+    return FelixConfiguration(metadata=Metadata(name="default"), spec=spec)
+
+
+@SOME
+@given(clusters(), accesses(), accesses(), packets())
+def test_when_access_to_azures_own_addresses_changes(here, before, after, flow):
+    asked = ((service, port) for service in (WIRESERVER, INSTANCE_METADATA) for port in (53, 80))
+    source = type(flow.src).parse("10.0.0.1")
+    flows = [
+        replace(flow, src=source, dst=service.address, protocol=6, sport=1000, dport=port)
+        for service, port in asked
+    ]
+    check_stages([*here, before], [*here, after], flows)
