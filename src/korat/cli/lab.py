@@ -17,7 +17,7 @@ from korat.cli.lab_node import app as node_verbs
 from korat.core.errors import Invalid, Problem
 from korat.drivers.kernel import namespace
 from korat.lab import roster, sweep
-from korat.lab.blueprint import SUBNET_CIDR, VNET_CIDR, Options
+from korat.lab.blueprint import VNET_CIDR, Options
 from korat.lab.preflight import require_root
 from korat.lab.session import attach
 from korat.lab.state import LabPaths
@@ -49,7 +49,9 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     store: Annotated[str, typer.Option(help="The datastore: sqlite.")] = "sqlite",
     filename: Files = [],  # noqa: B006 - typer copies it
     vnet: Annotated[str, typer.Option(metavar="CIDR")] = VNET_CIDR,
-    subnet: Annotated[str, typer.Option(metavar="CIDR")] = SUBNET_CIDR,
+    subnet: Annotated[
+        str, typer.Option(metavar="CIDR", help="The nodes' subnet; each mode has its own.")
+    ] = "",
     cluster_cidr: Annotated[
         str, typer.Option(metavar="CIDR", help="The pods' range; each mode has its own.")
     ] = "",

@@ -1,6 +1,6 @@
 """The lab's screens: what runs, which routes Azure has, who talks to whom."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from korat.cli.screen import ALLOWED, DENIED, DIM, UNLIMITED, err, matrix, out, table
+from korat.core.net.address import Addr
 from korat.lab.arm_client import AzureStatus
-from korat.lab.blueprint import UDR, VXLAN
+from korat.lab.blueprint import AZURE_CNI, UDR, VXLAN
 from korat.lab.overlay import NodeOverlay
 from korat.lab.probe import ALLOWED as GOT_THROUGH
 from korat.lab.probe import REFUSED, Probe
@@ -21,6 +22,11 @@ from korat.lab.state import LabState
 MODE_NAMES = {
     UDR: "Azure user-defined routes, policy only (CALICO_NETWORKING_BACKEND=none)",
     VXLAN: "Calico's VXLAN and Calico's IPAM (CALICO_NETWORKING_BACKEND=vxlan)",
+    AZURE_CNI: "Azure CNI: pods have secondary addresses of their node's NIC",
+}
+_NO_ROUTES = {
+    VXLAN: "the fabric sees VXLAN between VMs only",
+    AZURE_CNI: "the fabric delivers a NIC's own addresses without one",
 }
 
 ALL, SOME, NONE, CLOSED, SELF = "●", "◐", "✕", "○", "·"
@@ -65,6 +71,7 @@ def status_object(
                 "address": vm.address,
                 "podCIDR": vm.pod_cidr,
                 "nic": vm.nic,
+                "nicAddresses": list(azure.secondary.get(vm.nic, ())),
                 "ipForwarding": azure.forwarding.get(vm.nic, False),
                 "netns": vm.netns,
                 **_overlay_object(overlay.get(vm.name)),
@@ -126,12 +133,15 @@ def show_machines(
 ) -> None:
     """The VMs and the ways between them, without the pods' own table."""
     if state.mode == VXLAN:
-        _section("Virtual machines", _tunnel_table(state, azure, pods, overlay))
-        if not azure.table:
-            out().print(f"\n[{DIM}]No route table: the fabric sees VXLAN between VMs only.[/]")
-            return
+        machines = _tunnel_table(state, azure, pods, overlay)
+    elif state.mode == AZURE_CNI:
+        machines = _nic_table(state, azure, pods)
     else:
-        _section("Virtual machines", _vm_table(state, azure, pods))
+        machines = _vm_table(state, azure, pods)
+    _section("Virtual machines", machines)
+    if state.mode in _NO_ROUTES and not azure.table:
+        out().print(f"\n[{DIM}]No route table: {_NO_ROUTES[state.mode]}.[/]")
+        return
     where = ", ".join(azure.subnets) or "no subnet"
     title = f"Route table {azure.table}, associated with {where}" if azure.table else "Route table"
     _section(title, _route_table(azure))
@@ -182,6 +192,31 @@ def _vm_table(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> Ta
         for vm in state.vms
     ]
     return table("", ("VM", "ADDRESS", "POD SUBNET", "IP FORWARDING", "PODS"), rows)
+
+
+def _nic_table(state: LabState, azure: AzureStatus, pods: Sequence[LabPod]) -> Table:
+    rows = [
+        (
+            vm.name,
+            vm.address,
+            ranges(azure.secondary.get(vm.nic, ())),
+            "on" if azure.forwarding.get(vm.nic) else "off",
+            _pods_on(vm.name, pods),
+        )
+        for vm in state.vms
+    ]
+    return table("", ("VM", "ADDRESS", "SECONDARY ADDRESSES", "IP FORWARDING", "PODS"), rows)
+
+
+def ranges(addresses: Iterable[str]) -> str:
+    """Addresses with neighbours drawn together: ``10.10.1.0-10.10.1.15 10.10.2.7``."""
+    found: list[tuple[Addr, Addr]] = []
+    for addr in sorted(map(Addr.parse, addresses)):
+        if found and addr.value == found[-1][1].value + 1 and addr.family is found[-1][1].family:
+            found[-1] = (found[-1][0], addr)
+        else:
+            found.append((addr, addr))
+    return " ".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
 
 
 def _route_table(azure: AzureStatus) -> Table:

@@ -35,12 +35,16 @@ class RouteRow:
 
 @dataclass(frozen=True, slots=True)
 class AzureStatus:
-    """The Azure side of the lab: its routes, whose subnet they serve, which NICs forward."""
+    """The Azure side of the lab: its routes, whose subnet they serve, which NICs forward.
+
+    ``secondary`` are each NIC's addresses besides its primary one.
+    """
 
     table: str
     routes: tuple[RouteRow, ...]
     subnets: tuple[str, ...]
     forwarding: dict[str, bool]
+    secondary: dict[str, tuple[str, ...]]
 
 
 def azure_status(state: LabState) -> AzureStatus:
@@ -57,9 +61,10 @@ def azure_status(state: LabState) -> AzureStatus:
     except (OSError, KeyError, ValueError) as error:
         raise Unavailable(f"the lab's ARM does not answer: {error}") from error
     forwarding = {nic["name"]: bool(nic["properties"].get("enableIPForwarding")) for nic in nics}
+    secondary = {nic["name"]: _secondary(nic) for nic in nics}
     table = next((t for t in tables if t["name"].lower() == ROUTE_TABLE), None)
     if table is None:
-        return AzureStatus("", (), (), forwarding)
+        return AzureStatus("", (), (), forwarding, secondary)
     routes = tuple(
         RouteRow(
             route["name"],
@@ -69,7 +74,12 @@ def azure_status(state: LabState) -> AzureStatus:
         for route in table["properties"].get("routes", [])
     )
     subnets = tuple(s["id"].rpartition("/")[2] for s in table["properties"].get("subnets", []))
-    return AzureStatus(table["name"], routes, subnets, forwarding)
+    return AzureStatus(table["name"], routes, subnets, forwarding, secondary)
+
+
+def _secondary(nic: dict[str, Any]) -> tuple[str, ...]:
+    configs = (config["properties"] for config in nic["properties"]["ipConfigurations"])
+    return tuple(config["privateIPAddress"] for config in configs if not config["primary"])
 
 
 def _get(url: str, state: LabState, bearer: str) -> dict[str, Any]:

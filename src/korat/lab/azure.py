@@ -67,15 +67,20 @@ def _vnet(plan: Blueprint) -> Json:
 
 
 def _nic(vm: Vm) -> Json:
-    address = {
-        "privateIPAddress": str(vm.address),
-        "privateIPAllocationMethod": "Static",
-        "primary": True,
-        "subnet": {"id": f"{_NETWORK}/virtualNetworks/{VNET}/subnets/{SUBNET}"},
-    }
-    configurations = [{"name": "ipconfig1", "properties": address}]
+    addresses = (vm.address, *vm.pod_addresses)
+    configurations = [_configuration(number, address) for number, address in enumerate(addresses)]
     properties = {"enableIPForwarding": False, "ipConfigurations": configurations}
     return {"location": LOCATION, "properties": properties}
+
+
+def _configuration(number: int, address: Addr) -> Json:
+    properties = {
+        "privateIPAddress": str(address),
+        "privateIPAllocationMethod": "Static",
+        "primary": number == 0,
+        "subnet": {"id": f"{_NETWORK}/virtualNetworks/{VNET}/subnets/{SUBNET}"},
+    }
+    return {"name": f"ipconfig{number + 1}", "properties": properties}
 
 
 def cloud_config(arm_url: str) -> Json:

@@ -3,7 +3,8 @@
 Pure: options in, a blueprint out, or every problem with them at once. The layout is Azure's: the
 first usable address of a subnet is .4. With user-defined routes a node's pods have a /24 of the
 cluster's range, which lies inside the virtual network but outside its subnets. With VXLAN the
-range is nobody's in the virtual network, and Calico's address management divides it.
+range is nobody's in the virtual network, and Calico's address management divides it. With Azure
+CNI pods have secondary addresses of their node's NIC, so their range is the nodes' subnet.
 """
 
 from dataclasses import dataclass, replace
@@ -20,10 +21,12 @@ VNET = "vnet"
 SUBNET = "nodes"
 ROUTE_TABLE = "korat-routes"
 
-UDR, VXLAN = "udr", "vxlan"
+UDR, VXLAN, AZURE_CNI = "udr", "vxlan", "azure-cni"
 
 VNET_CIDR = "10.10.0.0/16"
 SUBNET_CIDR = "10.10.0.0/24"
+#: Where pods live in the nodes' subnet: room for the largest lab, and for more addresses per NIC.
+LARGE_SUBNET_CIDR = "10.10.0.0/20"
 #: Whose pods' addresses the fabric never sees: the range is Calico's default.
 CLUSTER_CIDRS = {UDR: "10.10.128.0/17", VXLAN: "192.168.0.0/16"}
 
@@ -32,7 +35,7 @@ MODES = {
     UDR: "",
     VXLAN: "",
     "flannel": "this version has no flannel side yet",
-    "azure-cni": "this version has no Azure CNI side yet",
+    AZURE_CNI: "this version has no Azure CNI side yet",
     "ipip": "Azure's fabric drops IP protocol 4 (IPIP)",
 }
 STORES = {
@@ -47,39 +50,53 @@ _RESERVED = 5
 _POD_PREFIX_LENGTH = 24
 _MAX_NODES = 100
 _BLOCK_PREFIX_LENGTH = 26
+#: The first address of a subnet that a NIC has for pods; those before are for primary ones.
+_FIRST_SECONDARY = 256
+#: A NIC has at most 256 private addresses, its primary one among them.
+_NIC_ADDRESSES = range(1, 256)
 #: The least that IP promises to carry, and what a NIC can send at most.
 _PACKETS = range(576, 1501)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for; an empty ``cluster_cidr`` is the mode's own.
+    """What the user asked for; an empty ``subnet_cidr`` or ``cluster_cidr`` is the mode's own.
 
     ``largest_packet`` is what the fabric carries in one piece (``fabric.switch``), 0 for all.
+    ``nic_addresses`` is how many addresses for pods each NIC has with Azure CNI.
     """
 
     mode: str = UDR
     nodes: int = 3
     store: str = "sqlite"
     vnet_cidr: str = VNET_CIDR
-    subnet_cidr: str = SUBNET_CIDR
+    subnet_cidr: str = ""
     cluster_cidr: str = ""
     largest_packet: int = 0
+    nic_addresses: int = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Vm:
-    """One virtual machine to make."""
+    """One virtual machine to make.
+
+    ``pod_cidr`` is its pods' subnet, None where they have none. ``pod_addresses`` are the secondary
+    addresses of its NIC, empty where pods have addresses that no NIC has.
+    """
 
     name: str
     address: Addr
     nic: str
-    pod_cidr: Prefix | None = None  # None: its pods' addresses come from blocks
+    pod_cidr: Prefix | None = None
+    pod_addresses: tuple[Addr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """The lab to make, and while it runs the lab as it is."""
+    """The lab to make, and while it runs the lab as it is.
+
+    ``cluster`` is where pods' addresses come from: with Azure CNI the subnet itself.
+    """
 
     mode: str
     store: str
@@ -88,6 +105,7 @@ class Blueprint:
     cluster: Prefix
     vms: tuple[Vm, ...]
     largest_packet: int = 0
+    nic_addresses: int = 0
 
     @property
     def routed(self) -> bool:
@@ -95,9 +113,22 @@ class Blueprint:
         return self.mode == UDR
 
     @property
+    def in_subnet(self) -> bool:
+        """Whether pods have addresses of the nodes' subnet."""
+        return self.mode == AZURE_CNI
+
+    @property
     def pod_subnets(self) -> Prefix | None:
-        """What each node has a subnet of for its pods; None where blocks are given out."""
+        """What each node has a subnet of for its pods; None where nodes have none."""
         return self.cluster if self.routed else None
+
+    @property
+    def kept(self) -> range:
+        """Addresses, as numbers, that only the lab itself gives to NICs, of VMs to come too."""
+        if not self.in_subnet:
+            return range(0)
+        first = self.subnet.first
+        return range(first, first + _FIRST_SECONDARY + _MAX_NODES * self.nic_addresses)
 
     def vm(self, name: str) -> Vm:
         """A virtual machine by its name.
@@ -120,25 +151,26 @@ def blueprint(options: Options) -> Blueprint:
         Invalid: with everything that is wrong with the options.
     """
     problems = [*_choice("--mode", options.mode, MODES), *_choice("--store", options.store, STORES)]
-    vnet = _prefix("--vnet", options.vnet_cidr, problems)
-    subnet = _prefix("--subnet", options.subnet_cidr, problems)
+    in_subnet = options.mode == AZURE_CNI
+    nodes = options.subnet_cidr or (LARGE_SUBNET_CIDR if in_subnet else SUBNET_CIDR)
     pods = options.cluster_cidr or CLUSTER_CIDRS.get(options.mode, CLUSTER_CIDRS[UDR])
-    cluster = _prefix("--cluster-cidr", pods, problems)
-    if not 1 <= options.nodes <= _MAX_NODES:
-        rule = f"must be 1 to {_MAX_NODES}"
-        problems.append(Problem("", "--nodes", options.nodes, rule))
-    largest = options.largest_packet
-    if largest and largest not in _PACKETS:
-        rule = f"must be {_PACKETS[0]} to {_PACKETS[-1]}, or 0"
-        problems.append(Problem("", "--largest-packet", largest, rule))
-    routed = options.mode != VXLAN
-    if vnet and subnet and cluster:
-        problems += _placement(vnet, subnet, cluster, inside=routed)
-        problems += _room(options.nodes, subnet, cluster, routed=routed)
-    if problems or not (vnet and subnet and cluster):
+    vnet = _prefix("--vnet", options.vnet_cidr, problems)
+    subnet = _prefix("--subnet", nodes, problems)
+    if in_subnet and not options.cluster_cidr:
+        cluster = subnet
+    else:
+        cluster = _prefix("--cluster-cidr", pods, problems)
+    problems += _numbers(options)
+    if not (vnet and subnet and cluster):
         raise Invalid(problems)
-    vms = tuple(_vm(number, subnet, cluster if routed else None) for number in range(options.nodes))
-    return Blueprint(options.mode, options.store, vnet, subnet, cluster, vms, largest)
+    addresses = options.nic_addresses if in_subnet else 0
+    empty = Blueprint(
+        options.mode, options.store, vnet, subnet, cluster, (), options.largest_packet, addresses
+    )
+    problems += [*_placement(empty), *_room(empty, options.nodes)]
+    if problems:
+        raise Invalid(problems)
+    return replace(empty, vms=tuple(_vm(empty, number) for number in range(options.nodes)))
 
 
 def grown(plan: Blueprint, count: int) -> Blueprint:
@@ -148,7 +180,7 @@ def grown(plan: Blueprint, count: int) -> Blueprint:
         Invalid: they have no room.
     """
     total = len(plan.vms) + count
-    problems = _room(total, plan.subnet, plan.cluster, routed=plan.routed)
+    problems = _room(plan, total)
     if count < 1:
         problems.append(Problem("", "--count", count, "must be 1 or more"))
     elif total > _MAX_NODES:
@@ -157,7 +189,7 @@ def grown(plan: Blueprint, count: int) -> Blueprint:
     if problems:
         raise Invalid(problems)
     names = {vm.name for vm in plan.vms}
-    every = (_vm(number, plan.subnet, plan.pod_subnets) for number in range(total))
+    every = (_vm(plan, number) for number in range(total))
     new = [vm for vm in every if vm.name not in names][:count]
     return replace(plan, vms=tuple(sorted((*plan.vms, *new), key=lambda vm: vm.address)))
 
@@ -194,15 +226,35 @@ def _prefix(option: str, text: str, problems: list[Problem]) -> Prefix | None:
     return prefix
 
 
-def _placement(vnet: Prefix, subnet: Prefix, cluster: Prefix, *, inside: bool) -> list[Problem]:
+def _numbers(options: Options) -> list[Problem]:
     problems = []
+    if not 1 <= options.nodes <= _MAX_NODES:
+        rule = f"must be 1 to {_MAX_NODES}"
+        problems.append(Problem("", "--nodes", options.nodes, rule))
+    largest = options.largest_packet
+    if largest and largest not in _PACKETS:
+        rule = f"must be {_PACKETS[0]} to {_PACKETS[-1]}, or 0"
+        problems.append(Problem("", "--largest-packet", largest, rule))
+    if options.nic_addresses not in _NIC_ADDRESSES:
+        rule = f"must be {_NIC_ADDRESSES[0]} to {_NIC_ADDRESSES[-1]}"
+        problems.append(Problem("", "--nic-addresses", options.nic_addresses, rule))
+    return problems
+
+
+def _placement(plan: Blueprint) -> list[Problem]:
+    vnet, subnet, cluster, problems = plan.vnet, plan.subnet, plan.cluster, []
     if any(vnet.overlaps(space) for space in FORBIDDEN_SPACE):
         rule = "contains addresses that Azure reserves"
         problems.append(Problem("", "--vnet", str(vnet), rule))
     if not vnet.covers(subnet):
         rule = f"must lie inside the virtual network {vnet}"
         problems.append(Problem("", "--subnet", str(subnet), rule))
-    if inside and not vnet.covers(cluster):
+    if plan.in_subnet:
+        if cluster != subnet:
+            rule = f"pods have addresses of their node's NIC, so it must be the subnet {subnet}"
+            problems.append(Problem("", "--cluster-cidr", str(cluster), rule))
+        return problems
+    if plan.mode != VXLAN and not vnet.covers(cluster):
         rule = f"pod subnets must lie inside the virtual network {vnet}"
         problems.append(Problem("", "--cluster-cidr", str(cluster), rule))
     if cluster.overlaps(subnet):
@@ -211,13 +263,19 @@ def _placement(vnet: Prefix, subnet: Prefix, cluster: Prefix, *, inside: bool) -
     return problems
 
 
-def _room(nodes: int, subnet: Prefix, cluster: Prefix, *, routed: bool) -> list[Problem]:
-    problems = []
-    hosts = subnet.last - subnet.first + 1 - _RESERVED
+def _room(plan: Blueprint, nodes: int) -> list[Problem]:
+    subnet, cluster, problems = plan.subnet, plan.cluster, []
+    size, of = subnet.last - subnet.first + 1, ""
+    hosts = size - _RESERVED
+    if plan.in_subnet:
+        of = f" with {plan.nic_addresses} addresses for pods"
+        hosts = (size - _FIRST_SECONDARY - 1) // max(plan.nic_addresses, 1)
     if nodes > hosts:
-        rule = f"has room for {max(hosts, 0)} virtual machines, not {nodes}"
+        rule = f"has room for {max(hosts, 0)} virtual machines{of}, not {nodes}"
         problems.append(Problem("", "--subnet", str(subnet), rule))
-    length = _POD_PREFIX_LENGTH if routed else _BLOCK_PREFIX_LENGTH
+    if plan.in_subnet:
+        return problems
+    length = _BLOCK_PREFIX_LENGTH if plan.mode == VXLAN else _POD_PREFIX_LENGTH
     parts = 1 << max(length - cluster.length, 0)
     if cluster.length > length or nodes > parts:
         rule = f"has no room for {nodes} pod subnets of /{length}"
@@ -225,10 +283,15 @@ def _room(nodes: int, subnet: Prefix, cluster: Prefix, *, routed: bool) -> list[
     return problems
 
 
-def _vm(number: int, subnet: Prefix, cluster: Prefix | None) -> Vm:
-    name = f"vm{number + 1}"
-    address = Addr(subnet.family, subnet.base + _FIRST_HOST + number)
-    if cluster is None:
-        return Vm(name, address, f"{name}-nic")
-    pods = cluster.base + (number << (cluster.family.bits - _POD_PREFIX_LENGTH))
-    return Vm(name, address, f"{name}-nic", Prefix(cluster.family, pods, _POD_PREFIX_LENGTH))
+def _vm(plan: Blueprint, number: int) -> Vm:
+    name, family = f"vm{number + 1}", plan.subnet.family
+    address = Addr(family, plan.subnet.base + _FIRST_HOST + number)
+    vm = Vm(name, address, f"{name}-nic")
+    if plan.in_subnet:
+        first = plan.subnet.base + _FIRST_SECONDARY + number * plan.nic_addresses
+        own = range(first, first + plan.nic_addresses)
+        return replace(vm, pod_addresses=tuple(Addr(family, value) for value in own))
+    if plan.pod_subnets is None:
+        return vm
+    pods = plan.pod_subnets.base + (number << (family.bits - _POD_PREFIX_LENGTH))
+    return replace(vm, pod_cidr=Prefix(family, pods, _POD_PREFIX_LENGTH))

@@ -26,7 +26,7 @@ class Cloud:
     def __init__(self, plan: Blueprint, paths: LabPaths) -> None:
         self._plan = plan
         self._paths = paths
-        self._model = Model(SUBSCRIPTION, {RESOURCE_GROUP: LOCATION})
+        self._model = Model(SUBSCRIPTION, {RESOURCE_GROUP: LOCATION}, kept=plan.kept)
         self._fabric = Fabric(paths.name, Switches(largest_packet=plan.largest_packet))
         self._applying = threading.Lock()
         self._server = ArmServer(self._model, paths.tls)

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from korat.cli.lab_screen import ALL, CLOSED, NONE, SOME, marks, matrices
+from korat.cli.lab_screen import ALL, CLOSED, NONE, SOME, marks, matrices, ranges
 from korat.lab.probe import Probe
 
 PODS = [f"{namespace}/pod-{i}" for namespace in ("monitoring", "shop") for i in range(6)]
@@ -25,6 +25,19 @@ PODS = [f"{namespace}/pod-{i}" for namespace in ("monitoring", "shop") for i in 
 def test_marks(results, mark):
     probes = [Probe("a/x", "a/y", "TCP", port, result, 1.0) for port, result in enumerate(results)]
     assert marks(probes) == {("a/x", "a/y"): mark}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "text"),
+    [
+        ((), ""),
+        (("10.10.1.7",), "10.10.1.7"),
+        (("10.10.1.1", "10.10.1.0", "10.10.1.2"), "10.10.1.0-10.10.1.2"),
+        (("10.10.0.255", "10.10.1.0", "10.10.2.7"), "10.10.0.255-10.10.1.0 10.10.2.7"),
+    ],
+)
+def test_neighbouring_addresses_are_one_range(addresses, text):
+    assert ranges(addresses) == text
 
 
 def drawn(width, senders=PODS, receivers=PODS):

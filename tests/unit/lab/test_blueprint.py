@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from korat.core.errors import Conflict, Invalid, NotFound
-from korat.lab.blueprint import MODES, STORES, Options, blueprint, grown, without
+from korat.core.net.address import Addr
+from korat.lab import blueprint as subject
+from korat.lab.blueprint import AZURE_CNI, MODES, STORES, Options, blueprint, grown, without
 
 
 def test_the_layout_is_azures():
@@ -117,3 +119,79 @@ def test_an_unknown_node_is_told_with_what_there_is(name: str, sentence: str):
 def test_the_last_node_stays():
     with pytest.raises(Conflict, match=r"vm1 is the lab's only node; .* korat lab down"):
         without(blueprint(Options(nodes=1)), "vm1")
+
+
+# --- Azure CNI: pods have secondary addresses of their node's NIC --------------------------------
+
+
+@pytest.fixture
+def azure_cni(monkeypatch):
+    """The mode as if it were allowed, by itself or with the options given."""
+    monkeypatch.setitem(subject.MODES, AZURE_CNI, "")
+    return lambda **options: Options(mode=AZURE_CNI, **options)
+
+
+def test_pods_have_addresses_of_the_nodes_subnet(azure_cni):
+    plan = blueprint(azure_cni(nodes=2))
+    assert (str(plan.subnet), plan.cluster, plan.routed) == ("10.10.0.0/20", plan.subnet, False)
+    one, two = plan.vms
+    assert (str(one.address), str(two.address)) == ("10.10.0.4", "10.10.0.5")
+    assert [str(a) for a in (*one.pod_addresses[::15], *two.pod_addresses[::15])] == [
+        *("10.10.1.0", "10.10.1.15"),
+        *("10.10.1.16", "10.10.1.31"),
+    ]
+    assert (len(one.pod_addresses), one.pod_cidr) == (16, None)
+
+
+def test_other_modes_have_no_secondary_addresses():
+    plan = blueprint(Options(nic_addresses=30))
+    assert (plan.nic_addresses, plan.kept) == (0, range(0))
+    assert not any(vm.pod_addresses for vm in plan.vms)
+
+
+@pytest.mark.parametrize("start", [1, 100])
+def test_no_address_is_two_nics_and_all_are_the_labs_own(azure_cni, start):
+    plan = blueprint(azure_cni(nodes=start))
+    if start == 1:
+        plan = grown(without(grown(plan, 5), "vm3"), 7)
+    every = [addr for vm in plan.vms for addr in (vm.address, *vm.pod_addresses)]
+    assert len(set(every)) == len(every) == 17 * len(plan.vms)
+    assert all(addr in plan.subnet and addr.value in plan.kept for addr in every)
+    assert {plan.subnet.last, plan.subnet.first + 1}.isdisjoint(addr.value for addr in every)
+    largest = set(blueprint(azure_cni(nodes=100)).vms)
+    assert set(plan.vms) <= largest, "a number always has the same addresses"
+
+
+def test_how_many_addresses_a_nic_has_is_an_option(azure_cni):
+    plan = blueprint(azure_cni(nodes=2, nic_addresses=3, subnet_cidr="10.10.4.0/23"))
+    assert plan.vms[1].pod_addresses == tuple(
+        Addr.parse(text) for text in ("10.10.5.3", "10.10.5.4", "10.10.5.5")
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"nodes": 16, "subnet_cidr": "10.10.0.0/23"},
+            "has room for 15 virtual machines with 16 addresses for pods, not 16",
+        ),
+        ({"subnet_cidr": "10.10.0.0/24"}, "has room for 0 virtual machines with 16 addresses"),
+        ({"cluster_cidr": "10.10.128.0/17"}, "it must be the subnet 10.10.0.0/20"),
+        ({"nic_addresses": 256}, "--nic-addresses 256: must be 1 to 255"),
+        ({"nic_addresses": 0}, "--nic-addresses 0: must be 1 to 255"),
+    ],
+)
+def test_what_azure_cni_has_no_room_for(azure_cni, options, sentence):
+    with pytest.raises(Invalid) as caught:
+        blueprint(azure_cni(**options))
+    assert sentence in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+def test_the_subnet_may_be_named_as_the_pods_range(azure_cni):
+    plan = blueprint(azure_cni(cluster_cidr="10.10.0.0/20"))
+    assert plan.cluster == plan.subnet
+    full = blueprint(azure_cni(nodes=15, subnet_cidr="10.10.0.0/23"))
+    with pytest.raises(Invalid, match="has room for 15 virtual machines with 16 addresses"):
+        grown(full, 1)

@@ -28,11 +28,20 @@ class Model:
     """
 
     def __init__(
-        self, subscription: str, groups: Mapping[str, str], *, route_limit: int = 400
+        self,
+        subscription: str,
+        groups: Mapping[str, str],
+        *,
+        route_limit: int = 400,
+        kept: range = range(0),
     ) -> None:
-        """Start empty; ``groups`` maps a resource group's name to its location."""
+        """Start empty; ``groups`` maps a resource group's name to its location.
+
+        ``kept`` are IPv4 addresses, as numbers, that nobody gets who does not ask for them by name.
+        """
         self.subscription = subscription
         self.route_limit = route_limit
+        self.kept = kept
         self.lock = threading.RLock()
         self._groups = {name.lower(): location for name, location in groups.items()}
         self._stored: dict[str, dict[str, Json]] = {kind: {} for kind in COLLECTIONS}

@@ -7,6 +7,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from azure_site import GROUP, LOCATION, NETWORK_ID, SUBNET_ID, Site, nic_body, target
+from korat.lab.arm.view import network_view
 
 Json = dict[str, Any]
 Call = Callable[[Site], Any]
@@ -123,6 +124,68 @@ def test_a_nic_gets_the_first_free_address_and_keeps_it(site: Site):
     assert names == [*(f"vm{n}-nic" for n in (1, 2, 3)), "vm5-nic", "vm6-nic"]
 
 
+def more(name: str, address: str = "") -> Json:
+    """A secondary IP configuration, with an address by name or with whichever is free."""
+    method = {"privateIPAddress": address} if address else {}
+    method["privateIPAllocationMethod"] = "Static" if address else "Dynamic"
+    return {"name": name, "properties": {"subnet": {"id": SUBNET_ID}, **method}}
+
+
+def addresses(nic: Json) -> list[str]:
+    configs = nic["properties"]["ipConfigurations"]
+    return [config["properties"]["privateIPAddress"] for config in configs]
+
+
+def test_a_nic_gets_more_addresses_and_gives_them_back(site: Site):
+    nics = site.client.network_interfaces
+    own = nics.get(GROUP, "vm1-nic").as_dict()
+    configs = own["properties"]["ipConfigurations"]
+    configs += [more("a"), more("b", "10.10.0.7"), more("c")]
+    made = put_nic(site, "vm1-nic", own)
+    assert addresses(made) == ["10.10.0.4", "10.10.0.8", "10.10.0.7", "10.10.0.9"]
+    assert [c["properties"]["primary"] for c in made["properties"]["ipConfigurations"]] == [
+        *(True, False, False, False)
+    ]
+    assert [str(a) for a in network_view(site.model).nics[0].addresses] == addresses(made)
+    del made["properties"]["ipConfigurations"][2]
+    assert addresses(put_nic(site, "vm1-nic", made)) == ["10.10.0.4", "10.10.0.8", "10.10.0.9"]
+    assert addresses(put_nic(site, "vm9-nic", nic_body())) == ["10.10.0.7"]
+
+
+def test_an_address_that_a_configuration_has_is_not_given_to_one_before_it(site: Site):
+    put_nic(site, "vm4-nic", nic_body())
+    first = nic_body()
+    first["properties"]["ipConfigurations"].insert(0, more("new"))
+    assert addresses(put_nic(site, "vm4-nic", first)) == ["10.10.0.8", "10.10.0.7"]
+
+
+def test_addresses_that_are_kept_go_to_who_names_them(site: Site):
+    site.model.kept = range(0x0A0A0000, 0x0A0A0080)
+    assert addresses(put_nic(site, "vm4-nic", nic_body())) == ["10.10.0.128"]
+    assert addresses(put_nic(site, "vm5-nic", nic_body("10.10.0.20"))) == ["10.10.0.20"]
+
+
+def with_more(site: Site, count: int) -> Json:
+    body = nic_body("10.10.0.4")
+    body["properties"]["ipConfigurations"] += [more(f"ip{n}") for n in range(count)]
+    return put_nic(site, "vm1-nic", body)
+
+
+def test_a_nic_has_256_addresses_at_most(site: Site):
+    subnets = [("nodes", "10.10.0.0/24"), ("more", "10.10.4.0/22")]
+    put_vnet(site, "10.10.0.0/16", *subnets)
+    body = nic_body("", SUBNET_ID.replace("nodes", "more"))
+    configs = body["properties"]["ipConfigurations"]
+    for n in range(255):
+        configs.append({**more(f"ip{n}"), "properties": configs[0]["properties"] | {"primary": 0}})
+    made = put_nic(site, "large", body)
+    assert len(set(addresses(made))) == 256
+    configs.append({**configs[1], "name": "one-more"})
+    with pytest.raises(HttpResponseError, match="257 IP configurations; the limit is 256"):
+        put_nic(site, "large", body)
+    assert site.client.network_interfaces.get(GROUP, "large").etag == made["etag"]
+
+
 def test_effective_routes_come_from_the_subnets_table(site: Site):
     nics = site.client.network_interfaces
     rows = nics.begin_get_effective_route_table(GROUP, "vm1-nic").result().value
@@ -182,6 +245,8 @@ ERRORS: dict[str, tuple[Call, int]] = {
     "PrivateIPAddressInReservedRange": (lambda s: put_nic(s, "n", nic_body("10.10.0.3")), 400),
     "PrivateIPAddressNotInSubnet": (lambda s: put_nic(s, "n", nic_body("10.10.1.9")), 400),
     "PrivateIPAddressInUse": (lambda s: put_nic(s, "n", nic_body("10.10.0.4")), 400),
+    "NetworkInterfaceIpConfigurationLimitExceeded": (lambda s: with_more(s, 256), 400),
+    "SubnetIsFull": (lambda s: with_more(s, 249), 400),
     "NicInUse": (lambda s: s.client.network_interfaces.begin_delete(GROUP, "vm1-nic"), 400),
     "ResourceNotFound": (lambda s: s.client.routes.list(GROUP, "none").next(), 404),
     "NotFound": (lambda s: s.client.routes.get(GROUP, "rt", "none"), 404),

@@ -1,9 +1,10 @@
 """Network interfaces: their IP configurations, addresses and forwarding flag."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from korat.core.net.address import Addr, Prefix
+from korat.core.net.address import Addr, Family, Prefix
 from korat.core.route.effective import EffectiveRoute, effective_routes
 from korat.lab.arm.error import bad_request
 from korat.lab.arm.model import Json, Model, child_of
@@ -11,6 +12,9 @@ from korat.lab.arm.path import Target, parse_id
 from korat.lab.arm.resource import rule
 from korat.lab.arm.resource.route_table import table_routes
 from korat.lab.arm.resource.virtual_network import vnet_prefixes
+
+ADDRESS_LIMIT = 256
+"""How many private addresses a NIC has at most, its primary one among them."""
 
 _READ_ONLY = ("provisioningState", "resourceGuid", "macAddress", "virtualMachine", "primary")
 
@@ -30,12 +34,8 @@ def put(model: Model, target: Target, body: Json) -> None:
         for config in rule.named(rule.mappings(properties, "ipConfigurations"))
     ]
     _check_primary(configs)
-    taken = _addresses_of_others(model, target)
-    properties["ipConfigurations"] = []
-    for config in configs:
-        clean = _clean(model, config, old, taken)
-        properties["ipConfigurations"].append(clean)
-        taken[_key(clean)] = target.name
+    _check_count(configs, target.name)
+    properties["ipConfigurations"] = _configured(model, target, configs, old)
     properties["macAddress"] = old["properties"]["macAddress"] if old else model.next_mac()
     if old and "virtualMachine" in old["properties"]:
         properties["virtualMachine"] = old["properties"]["virtualMachine"]
@@ -142,7 +142,43 @@ def _check_primary(configs: list[Json]) -> None:
         raise bad_request("NetworkInterfaceCanHaveOnlyOnePrimaryIpConfiguration", message)
 
 
-def _clean(model: Model, config: Json, old: Json | None, taken: dict[str, str]) -> Json:
+def _check_count(configs: list[Json], name: str) -> None:
+    if len(configs) > ADDRESS_LIMIT:
+        message = f"Network interface {name} would have {len(configs)} IP configurations;"
+        message += f" the limit is {ADDRESS_LIMIT}."
+        raise bad_request("NetworkInterfaceIpConfigurationLimitExceeded", message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an IP configuration lies: its subnet, and the prefixes of it that it may be in."""
+
+    subnet_id: str
+    prefixes: tuple[Prefix, ...]
+
+    @property
+    def scope(self) -> str:
+        """The network: an address is taken in all of it."""
+        return self.subnet_id.lower().partition("/subnets/")[0]
+
+
+def _configured(model: Model, target: Target, configs: list[Json], old: Json | None) -> list[Json]:
+    """The configurations as they are stored; who names its address has it before who does not."""
+    taken = _addresses_of_others(model, target)
+    places = [_place(model, config) for config in configs]
+    chosen: list[Addr | None] = []
+    for config, place in zip(configs, places, strict=True):
+        addr = _named(config, place, old)
+        if addr is not None:
+            _claim(addr, place, taken)
+        chosen.append(addr)
+    made = []
+    for config, place, addr in zip(configs, places, chosen, strict=True):
+        made.append(_clean(config, place, addr or _free(place, taken, model.kept)))
+    return made
+
+
+def _place(model: Model, config: Json) -> _Place:
     name, given = config["name"], config["properties"]
     target = parse_id(str(rule.mapping(given, "subnet").get("id")))
     network = model.lookup(target) if target.kind == "virtualNetworks" else None
@@ -151,46 +187,60 @@ def _clean(model: Model, config: Json, old: Json | None, taken: dict[str, str]) 
         message = f"Subnet {target.id} referenced by IP configuration {name} was not found."
         raise bad_request("InvalidResourceReference", message)
     subnet_id = f"{network['id']}/subnets/{subnet['name']}"
-    scope = network["id"].lower()
-    prefixes = rule.subnet_prefixes(subnet["properties"])
     version = given.get("privateIPAddressVersion", "IPv4")
-    family = [p for p in prefixes if f"IPv{p.family.value}" == version]
+    prefixes = rule.subnet_prefixes(subnet["properties"])
+    family = tuple(p for p in prefixes if f"IPv{p.family.value}" == version)
     if not family:
         message = f"Subnet {subnet_id} has no {version} prefix for IP configuration {name}."
         raise bad_request("NetcfgInvalidSubnet", message)
-    before = child_of(old, "ipConfigurations", name) if old else None
-    addr = _address(given, before, family, {k for k in taken if k.startswith(scope)}, scope)
+    return _Place(subnet_id, family)
+
+
+def _clean(config: Json, place: _Place, addr: Addr) -> Json:
+    given = config["properties"]
     properties = {k: v for k, v in given.items() if k != "provisioningState"}
     properties.update(
         privateIPAddress=str(addr),
         privateIPAllocationMethod=given.get("privateIPAllocationMethod", "Dynamic"),
-        privateIPAddressVersion=version,
+        privateIPAddressVersion=given.get("privateIPAddressVersion", "IPv4"),
         primary=bool(given.get("primary")),
-        subnet={"id": subnet_id},
+        subnet={"id": place.subnet_id},
     )
-    return {"name": name, "properties": properties}
+    return {"name": config["name"], "properties": properties}
 
 
-def _address(
-    given: Json, before: Json | None, prefixes: list[Prefix], taken: set[str], scope: str
-) -> Addr:
+def _named(config: Json, place: _Place, old: Json | None) -> Addr | None:
+    """The address that the configuration names, or has had so far in this subnet."""
+    given = config["properties"]
     if given.get("privateIPAllocationMethod") == "Static" or given.get("privateIPAddress"):
-        addr = rule.address(given.get("privateIPAddress"), "an IP configuration")
-        _check_address(addr, prefixes, f"{scope} {addr}" in taken)
-        return addr
-    if before and before["properties"]["subnet"]["id"].lower() == given["subnet"]["id"].lower():
+        return rule.address(given.get("privateIPAddress"), "an IP configuration")
+    before = child_of(old, "ipConfigurations", config["name"]) if old else None
+    if before and before["properties"]["subnet"]["id"].lower() == place.subnet_id.lower():
         return Addr.parse(before["properties"]["privateIPAddress"])
-    free = next((a for p in prefixes for a in _usable(p) if f"{scope} {a}" not in taken), None)
-    if free is None:
-        raise bad_request("SubnetIsFull", f"Subnet {given['subnet']['id']} has no free address.")
-    return free
+    return None
+
+
+def _claim(addr: Addr, place: _Place, taken: set[str]) -> None:
+    key = f"{place.scope} {addr}"
+    _check_address(addr, place.prefixes, key in taken)
+    taken.add(key)
+
+
+def _free(place: _Place, taken: set[str], kept: range) -> Addr:
+    """The first free address of the subnet; from now on it is taken."""
+    for addr in (addr for prefix in place.prefixes for addr in _usable(prefix)):
+        key = f"{place.scope} {addr}"
+        if key not in taken and not (addr.family is Family.V4 and addr.value in kept):
+            taken.add(key)
+            return addr
+    raise bad_request("SubnetIsFull", f"Subnet {place.subnet_id} has no free address.")
 
 
 def _usable(prefix: Prefix) -> Iterator[Addr]:
     return (Addr(prefix.family, value) for value in range(prefix.first + 4, prefix.last))
 
 
-def _check_address(addr: Addr, prefixes: list[Prefix], in_use: bool) -> None:  # noqa: FBT001  a fact
+def _check_address(addr: Addr, prefixes: Sequence[Prefix], in_use: bool) -> None:  # noqa: FBT001  a fact
     home = next((prefix for prefix in prefixes if addr in prefix), None)
     if home is None:
         subnet = ", ".join(map(str, prefixes))
@@ -204,9 +254,9 @@ def _check_address(addr: Addr, prefixes: list[Prefix], in_use: bool) -> None:  #
         raise bad_request("PrivateIPAddressInUse", message)
 
 
-def _addresses_of_others(model: Model, target: Target) -> dict[str, str]:
+def _addresses_of_others(model: Model, target: Target) -> set[str]:
     return {
-        _key(config): nic["name"]
+        _key(config)
         for nic in model.all("networkInterfaces")
         if nic["id"].lower() != target.parent_id.lower()
         for config in nic["properties"]["ipConfigurations"]
