@@ -1,4 +1,4 @@
-"""The lab's Azure: ARM's objects, the endpoint that serves them, and the fabric they steer."""
+"""The lab's Azure: ARM's objects, the endpoints that serve them, and the fabric they steer."""
 
 import os
 import threading
@@ -17,6 +17,7 @@ from korat.lab.azure import add_nic, cloud_config, furnish, remove_nic
 from korat.lab.blueprint import LOCATION, RESOURCE_GROUP, SUBSCRIPTION, Blueprint, Vm
 from korat.lab.fabric.apply import Fabric
 from korat.lab.fabric.switch import Switches
+from korat.lab.metadata.serve import MetadataServer
 from korat.lab.state import LabPaths
 
 
@@ -30,9 +31,10 @@ class Cloud:
         self._fabric = Fabric(paths.name, Switches(largest_packet=plan.largest_packet))
         self._applying = threading.Lock()
         self._server = ArmServer(self._model, paths.tls)
+        self._metadata = MetadataServer(self._model, self._server.token, self._fabric.names.fabric)
 
     def open(self) -> None:
-        """Build the fabric, furnish ARM, serve it.
+        """Build the fabric, furnish ARM, serve it and what VMs are told of themselves.
 
         Raises:
             Unsupported: this kernel lacks something.
@@ -44,6 +46,7 @@ class Cloud:
         self._model.on_change(self._apply)
         self._paths.tls.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._server.start()
+        self._metadata.start()
         config = msgspec.json.format(msgspec.json.encode(cloud_config(self._server.url)))
         descriptor = os.open(self._paths.azure_config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -109,7 +112,8 @@ class Cloud:
         )
 
     def close(self) -> None:
-        """End the endpoint, then the fabric and its virtual machines."""
+        """End the endpoints, then the fabric and its virtual machines."""
+        self._metadata.stop()
         self._server.stop()
         self._fabric.close()
 

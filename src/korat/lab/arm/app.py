@@ -13,11 +13,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from korat.lab.arm import identity
 from korat.lab.arm.error import ArmError
 from korat.lab.arm.exchange import Answer, Arm, Request
 from korat.lab.arm.model import Json
-
-TOKEN_LIFE_S = 86_400
 
 _METHODS = ["GET", "PUT", "PATCH", "DELETE", "POST"]
 
@@ -44,25 +43,10 @@ def create_identity_app(token: str) -> Starlette:
     """The token endpoint of the instance metadata service."""
 
     async def serve(http: HttpRequest) -> Response:
-        if http.headers.get("metadata", "").lower() != "true":
-            return _identity_error("Required metadata header not specified")
-        if "resource" not in http.query_params or "api-version" not in http.query_params:
-            return _identity_error("Required query variable 'resource' or 'api-version' is missing")
-        now = int(time.time())
-        return JSONResponse(
-            {
-                "access_token": token,
-                "client_id": "00000000-0000-0000-0000-00000000001d",
-                "expires_in": str(TOKEN_LIFE_S),
-                "expires_on": str(now + TOKEN_LIFE_S),
-                "ext_expires_in": str(TOKEN_LIFE_S),
-                "not_before": str(now),
-                "resource": http.query_params["resource"],
-                "token_type": "Bearer",
-            }
-        )
+        flag = http.headers.get("metadata", "")
+        return _response(identity.answer(token, http.query_params, flag, time.time()))
 
-    return Starlette(routes=[Route("/metadata/identity/oauth2/token", serve, methods=["GET"])])
+    return Starlette(routes=[Route(identity.PATH, serve, methods=["GET"])])
 
 
 def _body(raw: bytes) -> Json | None:
@@ -81,7 +65,3 @@ def _response(answer: Answer) -> Response:
     if answer.body is None:
         return Response(status_code=answer.status, headers=dict(answer.headers))
     return JSONResponse(answer.body, answer.status, dict(answer.headers))
-
-
-def _identity_error(description: str) -> Response:
-    return JSONResponse({"error": "invalid_request", "error_description": description}, 400)

@@ -1,17 +1,11 @@
 """Runs the lab's ARM (HTTPS) and managed identity (HTTP) on loopback, in a thread."""
 
-import asyncio
 import datetime as dt
 import secrets
 import socket
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-
-import uvicorn
-from starlette.applications import Starlette
-from typing_extensions import override
 
 from korat.core.errors import Unavailable
 from korat.lab.arm.app import create_app, create_identity_app
@@ -20,9 +14,9 @@ from korat.lab.arm.exchange import Arm
 from korat.lab.arm.fault import Faults
 from korat.lab.arm.model import Model
 from korat.lab.arm.operations import Style
+from korat.lab.serving import Serving, Site, Tls
 
 HOST = "127.0.0.1"
-START_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +47,8 @@ class ArmServer:
         self.arm = Arm(model, self.token, faults=faults, style=style)
         self._directory = directory
         self._ports = ports or Ports()
-        self._servers: tuple[_Server, ...] = ()
         self._sockets: list[socket.socket] = []
-        self._thread: threading.Thread | None = None
+        self._serving: Serving | None = None
         self.certificate_file = directory / "arm-certificate.pem"
 
     @property
@@ -86,41 +79,28 @@ class ArmServer:
         certificate, key = write_certificate(self._directory, now)
         for port in (self._ports.arm, self._ports.identity):
             self._sockets.append(self._listen(port))
-        self._servers = (
-            _Server(_config(create_app(self.arm), certificate, key)),
-            _Server(_config(create_identity_app(self.token))),
+        arm, identity = self._sockets
+        self._serving = Serving(
+            "lab-arm",
+            Site(arm, create_app(self.arm), Tls(certificate, key)),
+            Site(identity, create_identity_app(self.token)),
         )
-        self._thread = threading.Thread(target=self._serve, name="lab-arm", daemon=True)
-        self._thread.start()
-        for server in self._servers:
-            if not server.ready.wait(START_S):
-                self.stop()
-                raise Unavailable("the lab's ARM did not start", f"look at {self._directory}")
+        self._serving.start()
         return self
 
     def stop(self) -> None:
         """Close both endpoints; stopping twice is fine."""
-        for server in self._servers:
-            server.should_exit = True
-            server.force_exit = True  # clients keep idle connections; do not wait for them
-        if self._thread is not None:
-            self._thread.join(START_S)
+        if self._serving is not None:
+            self._serving.stop()
         for listener in self._sockets:
             listener.close()
-        self._servers, self._sockets, self._thread = (), [], None
+        self._sockets, self._serving = [], None
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _serve(self) -> None:
-        async def both() -> None:
-            pairs = zip(self._servers, self._sockets, strict=True)
-            await asyncio.gather(*(server.serve(sockets=[sock]) for server, sock in pairs))
-
-        asyncio.run(both())
 
     def _listen(self, port: int) -> socket.socket:
         # asyncio switches Nagle's delay off only where the protocol number is spelled out.
@@ -138,42 +118,3 @@ class ArmServer:
     def _port(self, index: int) -> int:
         port: int = self._sockets[index].getsockname()[1]
         return port
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server with an event for "listening"."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = threading.Event()
-
-    @override
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    @override
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        connections = tuple(self.server_state.connections)
-        await super().shutdown(sockets)
-        for connection in connections:
-            if connection.transport is not None:
-                connection.transport.abort()  # TLS would wait for the client's farewell
-        await asyncio.sleep(0)
-
-
-def _config(
-    app: Starlette, certificate: Path | None = None, key: Path | None = None
-) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        loop="asyncio",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-    )

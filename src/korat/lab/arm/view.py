@@ -41,6 +41,20 @@ class NetworkView:
     nics: tuple[NicView, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class MachineView:
+    """A virtual machine as its NICs tell of it; ``id`` is its resource id, its first NIC first."""
+
+    id: str
+    location: str
+    nics: tuple[NicView, ...]
+
+    @property
+    def name(self) -> str:
+        """The VM's name."""
+        return self.id.rpartition("/")[2]
+
+
 def network_view(model: Model) -> NetworkView:
     """The virtual network as it is now; take it again when ``Model.on_change`` calls."""
     with model.lock:
@@ -59,6 +73,21 @@ def network_view(model: Model) -> NetworkView:
                 if "virtualMachine" in stored["properties"]
             ),
         )
+
+
+def machine_at(model: Model, address: Addr) -> MachineView | None:
+    """The virtual machine that has a NIC with this primary address, if any."""
+    with model.lock:
+        attached = [
+            (stored["properties"]["virtualMachine"]["id"], stored)
+            for stored in model.all("networkInterfaces")
+            if "virtualMachine" in stored["properties"]
+        ]
+        for vm_id, stored in attached:
+            if interface.addresses(stored)[0] == address:
+                nics = tuple(_nic(model, nic) for owner, nic in attached if owner == vm_id)
+                return MachineView(vm_id, stored["location"], nics)
+    return None
 
 
 def _nic(model: Model, stored: Json) -> NicView:

@@ -7,12 +7,17 @@ packets through both. It is also what explains a loss to a user without sending 
 from dataclasses import dataclass
 
 from korat.core.net.address import Addr, Family
+from korat.core.net.port import Protocol
 from korat.core.route.effective import EffectiveRoute, NextHop, select
 from korat.lab.arm.view import NetworkView, NicView
+from korat.lab.fabric.platform import ADDRESSES, LINK_LOCAL
 from korat.lab.fabric.switch import Switches, is_unicast
 
 INTERNET = "internet"
 """What ``deliver`` returns for a packet that leaves towards the internet."""
+
+PLATFORM = "platform"
+"""What ``deliver`` returns for a packet that Azure itself gets, whose port may still be closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,15 @@ class Packet:
 def deliver(
     view: NetworkView, sender: NicView, packet: Packet, switches: Switches | None = None
 ) -> str | None:
-    """The name of the NIC that gets the packet, ``INTERNET``, or None when the fabric drops it.
+    """The name of the NIC that gets the packet, ``INTERNET``, ``PLATFORM``, or None for a drop.
 
     Every drop is silent: Azure's fabric sends no ICMP error.
     """
     carried = (switches or Switches()).carried
-    if packet.dst.family is not Family.V4 or not is_unicast(packet.dst):
+    if packet.dst in ADDRESSES:
+        answered = packet.src == primary(sender) and packet.protocol == Protocol.TCP
+        return PLATFORM if answered else None
+    if not _is_carried(packet.dst):
         return None
     if packet.protocol not in carried or not _may(sender, packet.src):
         return None
@@ -53,6 +61,10 @@ def owner(view: NetworkView, addr: Addr | None) -> NicView | None:
 def primary(nic: NicView) -> Addr | None:
     """The NIC's first IPv4 address: the one that Azure lets out to the internet."""
     return next((addr for addr in nic.addresses if addr.family is Family.V4), None)
+
+
+def _is_carried(dst: Addr) -> bool:
+    return dst.family is Family.V4 and is_unicast(dst) and dst not in LINK_LOCAL
 
 
 def _may(nic: NicView, addr: Addr) -> bool:

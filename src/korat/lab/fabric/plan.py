@@ -37,6 +37,9 @@ FABRIC_MAC = "12:34:56:78:9a:bc"
 INTERNET_MAC = "12:34:56:00:00:10"
 INTERNET_ADDRESS = Addr.parse("203.0.113.10")
 INTERNET_TABLE = 1000
+"""Where every address is at its NIC: for what comes from the internet, or from Azure itself."""
+
+_OWN_PACKETS = "lo"
 
 _EVERYTHING = Prefix(Family.V4, 0, 0)
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
@@ -142,7 +145,10 @@ def plan(view: NetworkView, switches: Switches | None = None) -> FabricPlan:
     neighbours.append(Neighbour(INTERNET_PORT, INTERNET_ADDRESS, INTERNET_MAC))
     return FabricPlan(
         ports=tuple(_ports(nics)),
-        rules=(Rule(INTERNET_PORT, INTERNET_TABLE), *(Rule(*item) for item in tables.items())),
+        rules=(
+            *(Rule(device, INTERNET_TABLE) for device in (INTERNET_PORT, _OWN_PACKETS)),
+            *(Rule(*item) for item in tables.items()),
+        ),
         routes=tuple(replace(r, largest_packet=allowed.largest_packet) for r in routes),
         neighbours=tuple(neighbours),
         ruleset=fabric_text(nics, port_name, allowed),

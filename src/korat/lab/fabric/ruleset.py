@@ -6,8 +6,8 @@ to a VM's own packets may come back in.
 
 The names in the text are sets, so that a reader sees the rule once and the network as its data.
 Each drop has a rule and a counter of its own, also where a later rule or the kernel would drop the
-packet anyway: ``nft list table ip fabric`` then tells why packets are lost. Nothing ever leaves the
-fabric itself, so that no ICMP error betrays it.
+packet anyway: ``nft list table ip fabric`` then tells why packets are lost. Nothing leaves the
+fabric itself but the answers of Azure's own services, so that no ICMP error betrays it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from korat.core.net.address import Addr, Family, Prefix
 from korat.lab.arm.view import NicView
 from korat.lab.fabric.model import primary
+from korat.lab.fabric.platform import ENDPOINTS, LINK_LOCAL
 from korat.lab.fabric.switch import UNICAST_ONLY, Switches
 
 SINK = "sink"
@@ -34,6 +35,7 @@ def fabric_text(
     forwarding = [f'"{port_name(nic)}"' for nic in nics if nic.ip_forwarding]
     unicast_only = ", ".join(map(str, UNICAST_ONLY))
     carried = ", ".join(map(str, sorted(switches.carried)))
+    endpoints = ", ".join(f"{addr} . {port}" for addr, port in ENDPOINTS)
     return f"""table ip fabric
 delete table ip fabric
 table ip fabric {{
@@ -54,6 +56,7 @@ table ip fabric {{
 \tchain forward {{
 \t\ttype filter hook forward priority filter; policy drop;
 \t\toifname "{SINK}" counter drop comment "no route, or nobody there"
+\t\tip daddr {LINK_LOCAL} counter drop comment "link-local"
 \t\toifname "{INTERNET_PORT}" iifname . ip saddr @primary counter accept
 \t\toifname "{INTERNET_PORT}" counter drop comment "no public address for this source"
 \t\tiifname @forwarding goto arrive
@@ -68,9 +71,12 @@ table ip fabric {{
 \t}}
 \tchain input {{
 \t\ttype filter hook input priority filter; policy drop;
+\t\tiifname . ip saddr @primary ip daddr . tcp dport {{ {endpoints} }} counter accept
+\t\tcounter drop comment "not from a NIC's primary address, or nothing is served there"
 \t}}
 \tchain output {{
 \t\ttype filter hook output priority filter; policy drop;
+\t\toifname . ip daddr @primary ip saddr . tcp sport {{ {endpoints} }} counter accept
 \t}}
 }}
 """

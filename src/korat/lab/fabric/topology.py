@@ -4,9 +4,9 @@
     vm2 eth0 ──── vm2-nic ┤ fabric (routes)  ┤
     vm3 eth0 ──── vm3-nic ┘                  └ sink (nothing passes)
 
-Every NIC has its own cable into the fabric and the fabric is a router without addresses: there is
-no common link, so no VM ever sees another's frames. ``proxy_arp`` answers ARP for whatever address
-is not behind the asker's own port. Which packets go where is ``apply``'s.
+Every NIC has its own cable into the fabric and the fabric is a router without addresses, but for
+Azure's own: there is no common link, so no VM ever sees another's frames. ``proxy_arp`` answers ARP
+for whatever address is not behind the asker's own port. Which packets go where is ``apply``'s.
 """
 
 import os
@@ -23,6 +23,7 @@ from korat.core.net.address import Addr, Prefix
 from korat.drivers.kernel import namespace, sysctl
 from korat.drivers.kernel.nft import Nft
 from korat.lab.fabric.plan import FABRIC_MAC, INTERNET_ADDRESS, INTERNET_MAC, Port
+from korat.lab.fabric.platform import ADDRESSES
 from korat.lab.fabric.ruleset import INTERNET_PORT, SINK, ttl_text
 
 _T = TypeVar("_T")
@@ -108,6 +109,7 @@ def build(names: Names) -> None:
     with suppress(Unsupported):  # a kernel without IPv6 needs none turned off
         sysctl.write(_NO_IPV6, names.fabric)
     with_netlink(names.fabric, _add_sink)
+    with_netlink(names.fabric, _add_platform)
     load(names.fabric, ttl_text())
     namespace.create(names.internet)
     plug(names.fabric, _INTERNET, names.internet)
@@ -210,6 +212,12 @@ def _add_sink(ip: IPRoute) -> None:
     ip.link("add", ifname=SINK, kind="veth", peer={"ifname": _SINK_END})
     for name in (SINK, _SINK_END):
         ip.link("set", index=_index(ip, name), state="up")
+
+
+def _add_platform(ip: IPRoute) -> None:
+    """Azure's own addresses are the fabric's: no route of a NIC's table comes before them."""
+    for addr in ADDRESSES:
+        ip.addr("add", index=_LOOPBACK, address=str(addr), prefixlen=addr.family.bits)
 
 
 def _configure_guest(ip: IPRoute, port: Port) -> None:

@@ -8,7 +8,7 @@ from fabric_wire import UDP, network, nic, user_route
 from korat.core.net.address import Addr
 from korat.core.net.port import Protocol
 from korat.core.route.effective import NextHop
-from korat.lab.fabric.model import INTERNET, Packet, deliver, owner, primary
+from korat.lab.fabric.model import INTERNET, PLATFORM, Packet, deliver, owner, primary
 from korat.lab.fabric.switch import IPIP, Switches, is_unicast
 
 A = Addr.parse
@@ -42,6 +42,28 @@ def sent(src, dst, protocol=UDP, *, table=PODS, off=(), switches=None):
 )
 def test_where_a_packet_arrives(src, dst, where):
     assert sent(src, dst) == where
+
+
+@pytest.mark.parametrize("azure", ["169.254.169.254", "168.63.129.16"])
+def test_azure_itself_answers_a_nics_primary_address_by_tcp_only(azure):
+    everything = (user_route("0.0.0.0/0", NextHop.VIRTUAL_APPLIANCE, "10.10.0.6"),)
+    assert sent("10.10.0.4", azure, Protocol.TCP) == PLATFORM
+    assert sent("10.10.0.4", azure, Protocol.TCP, table=everything, off=(1,)) == PLATFORM
+    assert sent("10.10.0.4", azure) is None
+    assert sent("10.10.128.7", azure, Protocol.TCP) is None
+    assert sent("10.10.0.4", "169.254.1.1", Protocol.TCP) is None
+
+
+def test_secondary_addresses_pass_both_checks_and_stay_inside():
+    routes = network().nics[0].routes
+    second = nic(1, routes, forwarding=False, addresses=(A("10.10.0.4"), A("10.10.0.40")))
+    other = nic(2, routes, forwarding=False, addresses=(A("10.10.0.5"), A("10.10.0.50")))
+    view = replace(network(), nics=(second, other))
+    for dst, where in (("10.10.0.5", "vm2-nic"), ("10.10.0.50", "vm2-nic")):
+        assert deliver(view, second, Packet(A("10.10.0.40"), A(dst), UDP)) == where
+    for dst in ("203.0.113.10", "10.10.0.60", "169.254.169.254"):
+        assert deliver(view, second, Packet(A("10.10.0.40"), A(dst), Protocol.TCP)) is None
+    assert deliver(view, second, Packet(A("10.10.0.50"), A("10.10.0.5"), UDP)) is None
 
 
 def test_checks_of_source_and_destination():

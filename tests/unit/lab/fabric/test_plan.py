@@ -135,8 +135,8 @@ def test_a_plan_is_whole(view):
     made = plan(view)
     devices = {port.device for port in made.ports} | {SINK, "internet"}
     by_device = {rule.device: rule.table for rule in made.rules}
-    assert len(by_device) == len(made.rules) == len(made.ports) + 1
-    assert Rule("internet", INTERNET_TABLE) in made.rules
+    assert len(by_device) == len(made.rules) == len(made.ports) + 2
+    assert {Rule("internet", INTERNET_TABLE), Rule("lo", INTERNET_TABLE)} <= set(made.rules)
     assert {r.device for r in made.routes} | {n.device for n in made.neighbours} <= devices
     keys = [(route.table, route.prefix) for route in made.routes]
     assert len(set(keys)) == len(keys)

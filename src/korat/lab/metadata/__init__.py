@@ -1,0 +1,1 @@
+"""What Azure tells a virtual machine of itself: instance metadata (IMDS) and the wireserver."""
