@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pyroute2 import IPRoute
 
-from fabric_wire import UDP, delivered, lab_name, network, nic, user_route, wires
+from fabric_wire import NODES, UDP, delivered, lab_name, network, nic, user_route, wires
 from korat.core.errors import NotFound
 from korat.core.net.address import Addr
 from korat.core.route.effective import NextHop
@@ -131,7 +131,7 @@ def test_another_process_may_go_on(fabric):
         pytest.param(lambda fabric: link(fabric, "set", ifalias=""), id="a-cable-half-made"),
         pytest.param(
             lambda fabric: run(
-                fabric.names.fabric, "ip", "route", "flush", "table", str(TO_VM2.src.value)
+                fabric.names.fabric, "ip", "route", "flush", "table", str(NODES.base)
             ),
             id="routes-are-gone",
         ),

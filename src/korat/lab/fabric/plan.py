@@ -1,9 +1,9 @@
 """What the fabric's kernel must hold so that it forwards like Azure, as one value that prints.
 
 Azure looks a packet up in the effective routes of its *sender's* subnet. So each NIC is a port, an
-interface of the fabric's namespace, and has a routing table of its own that a rule selects by the
-port a packet came in on. The kernel does the longest-prefix match; this module only says where
-each effective route leads:
+interface of the fabric's namespace, and a rule selects its subnet's routing table by the port a
+packet came in on. The kernel does the longest-prefix match; this module only says where each
+effective route leads:
 
     VnetLocal         the port of the NIC that has the address, else the sink
     VirtualAppliance  the port of the NIC that has the next-hop address, else the sink
@@ -19,15 +19,16 @@ Source: Azure's "Virtual network traffic routing" page.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from typing_extensions import override
 
 from korat.core.net.address import Addr, Family, Prefix
 from korat.core.route.effective import EffectiveRoute, NextHop, State, select
 from korat.lab.arm.view import NetworkView, NicView
-from korat.lab.fabric.model import owner, primary
+from korat.lab.fabric.model import primary
 from korat.lab.fabric.ruleset import INTERNET_PORT, SINK, edge_text, fabric_text
 from korat.lab.fabric.switch import Switches
 
@@ -40,6 +41,9 @@ INTERNET_TABLE = 1000
 """Where every address is at its NIC: for what comes from the internet, or from Azure itself."""
 
 _OWN_PACKETS = "lo"
+
+_Sender: TypeAlias = tuple[Prefix, tuple[EffectiveRoute, ...]]
+_Owners: TypeAlias = Mapping[Addr, NicView]
 
 _EVERYTHING = Prefix(Family.V4, 0, 0)
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
@@ -133,8 +137,13 @@ def plan(view: NetworkView, switches: Switches | None = None) -> FabricPlan:
     """The plan for a network; IPv6 addresses are left out, and NICs without an IPv4 one."""
     allowed = switches or Switches()
     nics = [nic for nic in view.nics if primary(nic)]
-    tables = {port_name(nic): _table(nic) for nic in nics}
-    routes = [_kernel_route(view, nic, route) for nic in nics for route in _complete(view, nic)]
+    tables = _tables(nics)
+    owners = _owners(view)
+    routes = [
+        _kernel_route(owners, number, route)
+        for (_, effective), number in tables.items()
+        for route in _complete(owners, effective)
+    ]
     routes += [KernelRoute(INTERNET_TABLE, _EVERYTHING, SINK)]
     routes += [
         KernelRoute(INTERNET_TABLE, Prefix.of(addr), port_name(nic))
@@ -147,7 +156,7 @@ def plan(view: NetworkView, switches: Switches | None = None) -> FabricPlan:
         ports=tuple(_ports(nics)),
         rules=(
             *(Rule(device, INTERNET_TABLE) for device in (INTERNET_PORT, _OWN_PACKETS)),
-            *(Rule(*item) for item in tables.items()),
+            *(Rule(port_name(nic), tables[nic.subnet, nic.routes]) for nic in nics),
         ),
         routes=tuple(replace(r, largest_packet=allowed.largest_packet) for r in routes),
         neighbours=tuple(neighbours),
@@ -168,10 +177,22 @@ def v4(nic: NicView) -> tuple[Addr, ...]:
     return tuple(addr for addr in nic.addresses if addr.family is Family.V4)
 
 
-def _table(nic: NicView) -> int:
-    """The number of the NIC's routing table: its address as a number, which only it has."""
-    addr = primary(nic)
-    return addr.value if addr else 0
+def _owners(view: NetworkView) -> _Owners:
+    """Whose each address is, the first NIC's where two claim one, as ``model.owner`` has it."""
+    claims = [(addr, nic) for nic in view.nics for addr in v4(nic)]
+    return {**dict(claims), **dict(reversed(claims))}
+
+
+def _tables(nics: Iterable[NicView]) -> dict[_Sender, int]:
+    """The routing tables by whose they are: the subnet's base address is a table's number.
+
+    Subnets of two networks may have the same prefix and other routes; then numbers count up.
+    """
+    found: dict[_Sender, int] = {}
+    for nic in nics:
+        same = sum(subnet == nic.subnet for subnet, _ in found)
+        found.setdefault((nic.subnet, nic.routes), nic.subnet.base + same)
+    return found
 
 
 def _ports(nics: Iterable[NicView]) -> Iterator[Port]:
@@ -186,37 +207,36 @@ def _ports(nics: Iterable[NicView]) -> Iterator[Port]:
             yield Port(port_name(nic), nic.vm, guest, nic.mac, addr, nic.subnet, gateway)
 
 
-def _complete(view: NetworkView, nic: NicView) -> Iterator[EffectiveRoute]:
-    """The NIC's routes as the kernel needs them: active IPv4 ones, and one per VnetLocal address.
+def _complete(owners: _Owners, routes: Iterable[EffectiveRoute]) -> Iterator[EffectiveRoute]:
+    """Effective routes as the kernel needs them: active IPv4 ones, and one per VnetLocal address.
 
     The kernel prefers the longest prefix, so an address may get a route of its own only where
     VnetLocal is what Azure selects for it: a user route may steer packets within a subnet.
     """
-    active = [r for r in nic.routes if r.state is State.ACTIVE and r.prefix.family is Family.V4]
+    active = [r for r in routes if r.state is State.ACTIVE and r.prefix.family is Family.V4]
     chosen: dict[Prefix, EffectiveRoute] = {_EVERYTHING: EffectiveRoute(_EVERYTHING, NextHop.NONE)}
     chosen |= {route.prefix: route for route in sorted(active, key=lambda r: r.source.value)}
-    for peer in view.nics:
-        for addr in v4(peer):
-            route = select(chosen.values(), addr)
-            if route and route.next_hop_type is NextHop.VNET_LOCAL:
-                own = Prefix.of(addr)
-                chosen[own] = EffectiveRoute(own, NextHop.VNET_LOCAL)
+    given = tuple(chosen.values())
+    for addr in owners:
+        route = select(given, addr)
+        if route and route.next_hop_type is NextHop.VNET_LOCAL:
+            own = Prefix.of(addr)
+            chosen[own] = EffectiveRoute(own, NextHop.VNET_LOCAL)
     yield from chosen.values()
 
 
-def _kernel_route(view: NetworkView, nic: NicView, route: EffectiveRoute) -> KernelRoute:
-    table = _table(nic)
+def _kernel_route(owners: _Owners, table: int, route: EffectiveRoute) -> KernelRoute:
     match route.next_hop_type:
         case NextHop.INTERNET:
             return KernelRoute(table, route.prefix, INTERNET_PORT, INTERNET_ADDRESS)
         case NextHop.VIRTUAL_APPLIANCE:
-            hop = owner(view, route.next_hop_ip)
-            if hop and route.next_hop_ip and route.next_hop_ip.family is Family.V4:
-                return KernelRoute(table, route.prefix, port_name(hop), route.next_hop_ip)
+            hop = route.next_hop_ip
+            if hop and hop in owners:
+                return KernelRoute(table, route.prefix, port_name(owners[hop]), hop)
         case NextHop.VNET_LOCAL if route.prefix.length == Family.V4.bits:
-            hop = owner(view, Addr(Family.V4, route.prefix.base))
-            if hop:
-                return KernelRoute(table, route.prefix, port_name(hop))
+            addr = Addr(Family.V4, route.prefix.base)
+            if addr in owners:
+                return KernelRoute(table, route.prefix, port_name(owners[addr]))
         case NextHop.VNET_LOCAL | NextHop.NONE | NextHop.GATEWAY:
             pass
     return KernelRoute(table, route.prefix, SINK)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from fabric_wire import nic
+from fabric_wire import NODES, nic
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.effective import EffectiveRoute, NextHop, Source, State
 from korat.lab.arm.view import NetworkView
@@ -32,9 +32,9 @@ def view_of(*routes, forwarding=True):
     return NetworkView((P("10.10.0.0/16"),), (A("10.10.0.1"),), nics)
 
 
-def table_of(view, number=1):
-    """The routes of VM ``number``'s table, without their table."""
-    table = 0x0A0A0003 + number
+def table_of(view):
+    """The routes of the nodes' table, without their table."""
+    table = NODES.base
     return {str(r).removesuffix(f" table {table}") for r in plan(view).routes if r.table == table}
 
 
@@ -79,6 +79,31 @@ def test_the_user_route_wins_its_prefix_in_any_order():
             "route 0.0.0.0/0 dev sink",
             "route 10.10.0.0/16 dev sink",
         }
+
+
+def test_nics_of_one_subnet_share_a_table_and_others_do_not():
+    more = P("10.10.1.0/24")
+    nics = (
+        *view_of(VNET).nics,
+        nic(3, (VNET,), subnet=more),
+        nic(4, (VNET, OUT)),  # another network's subnet of the same prefix
+    )
+    made = plan(NetworkView((), (), nics))
+    tables = {rule.device: rule.table for rule in made.rules}
+    assert [tables[f"vm{n}-nic"] - NODES.base for n in (1, 2, 3, 4)] == [0, 0, 256, 1]
+    assert {r.table for r in made.routes} == {NODES.base + n for n in (0, 256, 1)} | {1000}
+
+
+def test_a_plan_grows_with_its_addresses_and_not_with_their_square():
+    def size(count):
+        addresses = [A(f"10.10.{n // 200}.{4 + n % 200}") for n in range(count)]
+        nics = tuple(
+            replace(nic(1, (VNET,), addresses=addresses[n : n + 10]), name=f"nic-{n}")
+            for n in range(0, count, 10)
+        )
+        return len(plan(NetworkView((), (), nics)).routes)
+
+    assert size(400) - size(200) == size(600) - size(400)
 
 
 def test_an_invalid_route_carries_nothing():
