@@ -1,5 +1,6 @@
 """Nodes that come to a running lab, go from it and reboot: everything follows, nothing is left."""
 
+import http.client
 import json
 import os
 import re
@@ -9,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from korat.drivers.kernel.namespace import run_in
 from lab_world import SHOP, Lab, inside, lab, pods, processes_of
 
 pytestmark = pytest.mark.lab
@@ -65,6 +68,18 @@ def all_allowed(made: Lab) -> bool:
     return set(made.probe().values()) == {"allowed"}
 
 
+def azure_tells(made: Lab, vm: str, part: str = "compute/name") -> str:
+    """What a VM learns of itself."""
+    path = f"/metadata/instance/{part}?api-version=2021-12-13&format=text"
+
+    def ask() -> str:
+        with closing(http.client.HTTPConnection("169.254.169.254", timeout=5)) as connection:
+            connection.request("GET", path, headers={"Metadata": "true"})
+            return connection.getresponse().read().decode()
+
+    return run_in(f"korat-{made.name}-{vm}", ask)
+
+
 @pytest.fixture(scope="module")
 def two() -> Iterator[Lab]:
     with lab("nodes", nodes=2) as made:
@@ -90,6 +105,7 @@ def test_a_node_that_comes_and_goes(two: Lab) -> None:
     node = two.status()["nodes"][2]
     assert (node["name"], node["podCIDR"]) == ("vm3", "10.10.130.0/24")
     assert node["ipForwarding"] is True
+    assert azure_tells(two, "vm3") == "vm3"
     assert routes(two)["10.10.130.0/24"] == "10.10.0.6"
     assert two.json("get", "felixconfiguration", "node.vm3")["spec"]
     assert all_allowed(two)
@@ -108,6 +124,13 @@ def test_a_node_that_comes_and_goes(two: Lab) -> None:
     assert not list(Path("/run/netns").glob(f"korat-{two.name}-vm3"))
     assert not Path(f"/run/korat/lab/{two.name}/nodes/vm3").exists()
     assert all_allowed(two)
+
+
+def test_azure_tells_each_vm_what_it_is(two: Lab) -> None:
+    assert [azure_tells(two, vm) for vm in ("vm1", "vm2")] == ["vm1", "vm2"]
+    first = "network/interface/0/ipv4/ipAddress/0/privateIpAddress"
+    assert azure_tells(two, "vm2", first) == two.status()["nodes"][1]["address"]
+    assert two.status()["nodes"][1]["nicAddresses"] == []
 
 
 def test_a_pod_without_a_node_goes_to_the_new_one_and_with_it(two: Lab) -> None:
@@ -144,6 +167,7 @@ def test_a_node_that_reboots(two: Lab) -> None:
         after = {made["role"]: made["pid"] for made in two.status()["processes"]}
         assert {role for role in before if before[role] != after[role]} == {"vm2"}
         assert "10.99" not in inside(vm2, "/usr/sbin/ip", "route")
+        assert azure_tells(two, "vm2") == "vm2"
         assert not (run_dir / "forgotten").exists()
         new = endpoint(two, "server")
         assert new["containerID"] != old["containerID"]

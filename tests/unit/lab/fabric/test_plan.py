@@ -11,6 +11,7 @@ from fabric_wire import NODES, nic
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.effective import EffectiveRoute, NextHop, Source, State
 from korat.lab.arm.view import NetworkView
+from korat.lab.fabric.model import owner
 from korat.lab.fabric.plan import INTERNET_TABLE, Rule, plan, port_name
 from korat.lab.fabric.ruleset import SINK, public_address, ttl_text
 from korat.lab.fabric.switch import Switches
@@ -92,6 +93,13 @@ def test_nics_of_one_subnet_share_a_table_and_others_do_not():
     tables = {rule.device: rule.table for rule in made.rules}
     assert [tables[f"vm{n}-nic"] - NODES.base for n in (1, 2, 3, 4)] == [0, 0, 256, 1]
     assert {r.table for r in made.routes} == {NODES.base + n for n in (0, 256, 1)} | {1000}
+
+
+def test_an_address_of_two_networks_is_the_first_nics_as_in_the_model():
+    twice = (nic(1, (VNET,)), replace(nic(2, (VNET,)), addresses=(VM1,)))
+    view = NetworkView((), (), twice)
+    assert owner(view, VM1) is twice[0]
+    assert "route 10.10.0.4/32 dev vm1-nic" in table_of(view)
 
 
 def test_a_plan_grows_with_its_addresses_and_not_with_their_square():
