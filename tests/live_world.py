@@ -16,6 +16,7 @@ from pyroute2 import IPRoute
 
 from korat.agent.connections import Looked
 from korat.agent.feed import Batch
+from korat.agent.intent import NodeState
 from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
 from korat.core.model.codec import dump
@@ -116,7 +117,7 @@ class World:
         self._kernel = namespace.run_in(
             self.name("node"), lambda: NodeKernel(on_looked=self.looked.put)
         )
-        self.loop = NodeLoop(NODE, {}, self._kernel)
+        self.loop = NodeLoop(lambda: NodeState(NODE, {}), self._kernel)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

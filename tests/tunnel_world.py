@@ -19,6 +19,7 @@ from korat.agent.overlay import Plans
 from korat.agent.tunnel import Tunnels
 from korat.core.net.address import Addr, Family, Prefix
 from korat.core.route.holding import Holding
+from korat.core.route.tunnel import CALICO_TUNNELS
 from korat.core.route.vtep import TunnelNode, derived_mac
 from korat.core.route.vxlan import Link, Overlay, TunnelPool, TunnelSettings, plan
 from korat.drivers.kernel import namespace, sysctl
@@ -122,7 +123,7 @@ class World:
 
 
 def read(family: Family) -> object:
-    with Tunnel(family) as tunnel:
+    with Tunnel(family, CALICO_TUNNELS[family]) as tunnel:
         return tunnel.read()
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from pyroute2 import IPRoute
 
-from korat.agent.vxlan import leave_tunnels
+from korat.agent.tunnel import leave_tunnels
 from korat.core.net.address import Addr, Family
 from korat.core.route.tunnel import CLUSTER_PROTOCOL, TunnelState
 from korat.core.route.vxlan import TunnelSettings

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from korat.agent.overlay import Overlays, Plans
+from korat.agent.overlay import Overlays, Plans, TunnelSource
 from korat.agent.settings import VXLAN
 from korat.core.errors import Problem
 from korat.core.model.builtin import INFORMATION
@@ -87,11 +87,16 @@ class _Frame:
 class NodeState:
     """What a node knows of the store; each ``intent`` works out only what has changed."""
 
-    def __init__(self, node_name: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, node_name: str, environ: Mapping[str, str], tunnels: TunnelSource | None = None
+    ) -> None:
+        """``tunnels`` stands in the place of Calico's, where the networking option has others."""
         self._node_name = node_name
         self._environ = environ
-        tunnelled = environ.get("CALICO_NETWORKING_BACKEND") == VXLAN
-        self._overlays = Overlays(node_name) if tunnelled else None
+        self._overlays = tunnels
+        if tunnels is None and environ.get("CALICO_NETWORKING_BACKEND") == VXLAN:
+            self._overlays = Overlays(node_name)
+        self._overlays_seen = 0
         self._links: tuple[Link, ...] = ()
         self._compiler = NodeCompiler(node_name)
         self._inventory = Inventory(self._compiler)
@@ -149,6 +154,10 @@ class NodeState:
 
     def intent(self) -> Intent:
         """Everything the node needs now."""
+        overlays = self._overlays
+        if overlays is not None and overlays.version != self._overlays_seen:
+            self._overlays_seen = overlays.version
+            self._frame, self._own_stale = None, True
         if self._frame is None:
             self._frame = self._framed()
         problems = list(self._frame.problems)
@@ -161,7 +170,6 @@ class NodeState:
             self._routes = {addr: e.interface for e in local for addr in e.addresses}
             self._keys = frozenset(each.key for each in local)
         problems += _unguarded(local, hook_settings(felix).interface_prefixes)
-        overlays = self._overlays
         return Intent(
             ruleset=ruleset,
             routes=self._routes,
@@ -187,12 +195,18 @@ class NodeState:
             untouched=_read(objects, _vnet_prefixes, problems),
             hosts=_read(objects, _node_addresses, problems),
         )
+        if not isinstance(self._overlays, Overlays):
+            problems += _not_tunnelled(objects)
         if self._overlays is None:
-            return _Frame(made, (*problems, *_not_tunnelled(objects)))
+            return _Frame(made, tuple(problems))
+        around = self._overlays.surroundings(felix)
         made = replace(
-            made, filter=self._overlays.filter(felix), tunnels=self._overlays.sources(felix)
+            made,
+            filter=around.filter,
+            tunnels=around.sources,
+            pools=(*made.pools, *around.pools),
         )
-        return _Frame(made, (*problems, *self._overlays.problems))
+        return _Frame(made, (*problems, *around.problems))
 
     def _govern(self, felix: FelixSettings) -> None:
         """Find out what governs the node's own interfaces, and which sets that asks for."""

@@ -8,7 +8,6 @@ import structlog
 
 from korat.agent.connections import Connections, Looked
 from korat.agent.overlay import Plans
-from korat.agent.tunnel import Tunnels
 from korat.core.model.felix import FelixSettings
 from korat.core.net.address import Addr, Family
 from korat.core.policy.host import HostInterface
@@ -140,14 +139,14 @@ class NodeKernel:
         self,
         on_looked: Callable[[Looked], None] = lambda _: None,
         give_way: Callable[[], None] = lambda: None,
-        tunnels: Tunnels | None = None,
+        keep_tunnels: Callable[[Plans, float], None] = lambda _plans, _refresh_s: None,
     ) -> None:
         """``on_looked`` hears each time that live connections have been looked at.
 
-        ``give_way`` is asked between two pieces of that work. ``tunnels`` is None where the
-        networking option has none.
+        ``give_way`` is asked between two pieces of that work. ``keep_tunnels`` takes
+        the tunnels as they should be, and how often to look at them, in seconds.
         """
-        self._tunnels = tunnels
+        self._keep_tunnels = keep_tunnels
         self._table = Table(give_way)
         # Each thread has its own, since one reads long.
         self._conntrack, self._judged = Conntrack(), Conntrack()
@@ -208,5 +207,4 @@ class NodeKernel:
 
     def sync_tunnels(self, plans: Plans, felix: FelixSettings) -> None:
         """Make these the tunnels; what cannot be done now is tried again without the loop."""
-        if self._tunnels is not None:
-            self._tunnels.want(plans, felix.route_refresh_s)
+        self._keep_tunnels(plans, felix.route_refresh_s)

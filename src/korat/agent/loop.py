@@ -68,22 +68,22 @@ class NodeLoop:
 
     def __init__(
         self,
-        node_name: str,
-        environ: Mapping[str, str],
+        fresh: Callable[[], NodeState],
         kernel: Kernel,
         on_applied: Callable[[int], None] = lambda _revision: None,
         on_lost: Callable[[], None] = lambda: None,
         precedence: Precedence | None = None,
     ) -> None:
-        """``on_applied`` hears each revision that the kernel has come to enforce.
+        """``fresh`` makes a state that knows nothing yet.
 
+        ``on_applied`` hears each revision that the kernel has come to enforce.
         ``on_lost`` is told when a defect broke the state: everything must be delivered once more.
         """
+        self._fresh = fresh
         self._kernel = kernel
         self._on_applied = on_applied
         self._on_lost = on_lost
         self._precedence = precedence or Precedence()
-        self._node_name, self._environ = node_name, environ
         self._changed = threading.Condition()
         self._pending: list[Batch] = []
         self._taken: list[Batch] = []
@@ -93,7 +93,7 @@ class NodeLoop:
         self._stopping = False
         self._revision = -1
         self._applied_revision = -1
-        self._state = NodeState(node_name, environ)
+        self._state = fresh()
         self._read = False
         self._seen = False
         self._routes: Mapping[Addr, str] | None = None  # None: to be looked at
@@ -175,7 +175,7 @@ class NodeLoop:
                 self._seen = True
             self._wanted = self._state.intent() if self._read else None
         except Exception:
-            self._state = NodeState(self._node_name, self._environ)
+            self._state = self._fresh()
             self._read = self._seen = False
             self._on_lost()
             raise

@@ -22,19 +22,17 @@ from korat.agent.calico_ipam import CalicoIpam
 from korat.agent.cni import serve
 from korat.agent.feed import Batch, Feed
 from korat.agent.hostlocal import HostLocal
-from korat.agent.intent import Intent
+from korat.agent.intent import NodeState
 from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
+from korat.agent.networking import Networking
+from korat.agent.networking_option import networking_of
 from korat.agent.observe import Observer
 from korat.agent.precedence import Precedence
 from korat.agent.settings import NodeSettings, node_settings
 from korat.agent.startup import announce, own_addresses
-from korat.agent.vxlan import VxlanNode, leave_tunnels
 from korat.agent.workload import Workloads
 from korat.core.errors import Conflict, Unavailable
-from korat.core.model.endpoint import Node
-from korat.core.model.key import Key
-from korat.core.net.address import Prefix
 from korat.drivers.kernel.conntrack import Conntrack
 from korat.drivers.kernel.monitor import Monitor
 from korat.drivers.kernel.veth import Veths
@@ -65,17 +63,14 @@ def run(environ: Mapping[str, str]) -> None:
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     precedence = Precedence()
     publish_tunnels(settings.run_dir, ())
-    vxlan = VxlanNode(settings) if settings.tunnelled else None
-    kernel = NodeKernel(give_way=precedence.give_way, tunnels=vxlan.tunnels if vxlan else None)
+    networking = networking_of(settings, environ)
+    kernel = NodeKernel(give_way=precedence.give_way, keep_tunnels=networking.want)
     kernel.prepare()
-    if vxlan is None:
-        leave_tunnels()
     store = open_store(environ)
     announced = _announce(Client(store), settings)
     lost = threading.Event()
     loop = NodeLoop(
-        settings.node_name,
-        environ,
+        lambda: NodeState(settings.node_name, environ, networking.tunnels),
         kernel,
         lambda done: _report(settings, observer, done),
         lost.set,
@@ -87,19 +82,19 @@ def run(environ: Mapping[str, str]) -> None:
         node_name=settings.node_name,
         store=store,
         links=Veths(),
-        ipam=_address_sources(store, settings.node_name),
+        ipam=_address_sources(store, networking),
         forget=conntrack.forget,
         wait_programmed=lambda _key, timeout_s: _programmed(store, loop, timeout_s),
         ready=lambda: "" if loop.ready else "the first policy is not in the kernel",
-        mtu_bytes=lambda: _pod_mtu(loop.enforced),
+        mtu_bytes=lambda: networking.pod_mtu_bytes(loop.enforced),
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(kernel))
         stack.enter_context(conntrack)
-        if vxlan is not None:
-            vxlan.start(store, announced)
-            stack.callback(vxlan.close)
-        stack.enter_context(_threads(loop, Feed(store, _heard(loop, vxlan), lost), observer, vxlan))
+        networking.start(store, announced, lambda: loop.refresh(reload=False))
+        stack.callback(networking.close)
+        feed = Feed(store, _heard(loop, networking), lost)
+        stack.enter_context(_threads(loop, feed, observer, networking))
         asyncio.run(_serve_until_told(settings.socket_path, workloads))
 
 
@@ -118,16 +113,10 @@ async def _serve_until_told(path: Path, workloads: Workloads) -> None:
         await server
 
 
-def _address_sources(store: Store, node_name: str) -> AddressSources:
-    host_local = HostLocal(lambda: _pod_cidrs(store, node_name))
-    return AddressSources({HOST_LOCAL: host_local, CALICO: CalicoIpam(store, node_name)})
-
-
-def _pod_mtu(enforced: Intent | None) -> int:
-    """What workloads' links have room for: the least of the tunnels', 0 where there is none."""
-    plans = enforced.tunnels if enforced is not None else None
-    sizes = [plan.mtu.size_bytes for plan in (plans or {}).values() if plan.mtu is not None]
-    return min(sizes, default=0)
+def _address_sources(store: Store, networking: Networking) -> AddressSources:
+    host_local = HostLocal(lambda: networking.subnets(store))
+    calico = CalicoIpam(store, networking.node_name)
+    return AddressSources({HOST_LOCAL: host_local, CALICO: calico})
 
 
 def _announce(client: Client, settings: NodeSettings) -> tuple[str, str]:
@@ -143,13 +132,11 @@ def _announce(client: Client, settings: NodeSettings) -> tuple[str, str]:
             return addresses
 
 
-def _heard(loop: NodeLoop, vxlan: VxlanNode | None) -> Callable[[Batch], None]:
+def _heard(loop: NodeLoop, networking: Networking) -> Callable[[Batch], None]:
     """What is done with each batch of changes."""
-    if vxlan is None:
-        return loop.deliver
 
     def deliver(batch: Batch) -> None:
-        vxlan.told(batch)
+        networking.told(batch)
         loop.deliver(batch)
 
     return deliver
@@ -157,14 +144,13 @@ def _heard(loop: NodeLoop, vxlan: VxlanNode | None) -> Callable[[Batch], None]:
 
 @contextlib.contextmanager
 def _threads(
-    loop: NodeLoop, feed: Feed, observer: Observer, vxlan: VxlanNode | None
+    loop: NodeLoop, feed: Feed, observer: Observer, networking: Networking
 ) -> Iterator[None]:
     """The observer, the feed, the monitor and the loop itself, ended in that order."""
 
     def on_link() -> None:
         loop.refresh(reload=False)
-        if vxlan is not None:
-            vxlan.heard()
+        networking.heard()
 
     monitor = Monitor("korat", on_link=on_link, on_table=lambda: _mend(loop))
     worker = threading.Thread(target=loop.run, name="node-loop", daemon=True)
@@ -189,13 +175,6 @@ def _mend(loop: NodeLoop) -> None:
 def _programmed(store: Store, loop: NodeLoop, timeout_s: float) -> bool:
     """Whether all that is in the store now gets into the kernel in time."""
     return loop.wait_applied(store.list(["WorkloadEndpoint"]).revision, timeout_s)
-
-
-def _pod_cidrs(store: Store, node_name: str) -> tuple[Prefix, ...]:
-    """The node's pod subnets, as the cluster gave them; none until it did."""
-    node = Client(store).read(["Node"]).by_key.get(Key("Node", "", node_name))
-    cidrs = node.status.pod_cidrs if isinstance(node, Node) else ()
-    return tuple(Prefix.parse(cidr) for cidr in cidrs)
 
 
 def _report(settings: NodeSettings, observer: Observer, revision: int) -> None:

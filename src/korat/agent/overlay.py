@@ -7,7 +7,7 @@ on is kept of each, and a plan is made anew only where that has changed. Pure, l
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from korat.core.errors import Problem
 from korat.core.model.config import IPPool
@@ -17,6 +17,7 @@ from korat.core.model.ipam import IPAMBlock
 from korat.core.model.key import Key
 from korat.core.model.resource import Resource
 from korat.core.net.address import Addr, Family, Prefix
+from korat.core.render.nft.node import Pool
 from korat.core.render.nft.tunnel import TunnelFilter
 from korat.core.route.holding import Holding, holding
 from korat.core.route.tunnel import DEVICE_NAMES
@@ -40,6 +41,40 @@ _NEVER = "Never"
 NOTHING: Plans = {family: TunnelPlan() for family in Family}
 
 
+class TunnelSource(Protocol):
+    """What decides about a node's tunnels, and about the policy that goes with them.
+
+    ``version`` is another one whenever what else than the plans may be different.
+    """
+
+    version: int
+
+    def set(self, key: Key, resource: Resource | None) -> None:
+        """An object of the store came, changed, or (None) went."""
+
+    def surroundings(self, felix: FelixSettings) -> "TunnelSurroundings":
+        """What the node's own rules must know of the tunnels."""
+
+    def plans(
+        self, felix: FelixSettings, links: tuple[Link, ...], local: Collection[Addr]
+    ) -> Plans:
+        """The tunnels of both families; the same object as before when nothing has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelSurroundings:
+    """Beside the tunnels: whose packets are taken, where the node's own sources are changed.
+
+    ``sources`` are the devices, each with the node's own address outside of it. ``pools`` are
+    networks of pods that no IPPool tells of.
+    """
+
+    filter: TunnelFilter | None = None
+    sources: tuple[tuple[str, Addr], ...] = ()
+    pools: tuple[Pool, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class _Inputs:
     """What one family's plan was made from, beside the objects."""
@@ -51,7 +86,9 @@ class _Inputs:
 
 
 class Overlays:
-    """The tunnels of one node."""
+    """Calico's tunnels of one node; all that decides is objects of the store."""
+
+    version = 0
 
     def __init__(self, node_name: str) -> None:
         self._own = node_name
@@ -73,12 +110,12 @@ class Overlays:
         elif key.kind == _BLOCK:
             self._keep(self._holdings, key, resource, _holding)
 
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Objects that could not be read, in the order of their keys."""
-        return tuple(self._broken[key] for key in sorted(self._broken))
+    def surroundings(self, felix: FelixSettings) -> TunnelSurroundings:
+        """What the node's own rules must know; problems are in the order of the objects' keys."""
+        problems = tuple(self._broken[key] for key in sorted(self._broken))
+        return TunnelSurroundings(self._filter(felix), self._sources(felix), (), problems)
 
-    def filter(self, felix: FelixSettings) -> TunnelFilter | None:
+    def _filter(self, felix: FelixSettings) -> TunnelFilter | None:
         """Whose tunnel packets this node takes; None where it has no tunnel."""
         if not self._families(felix):
             return None
@@ -86,7 +123,7 @@ class Overlays:
         known = frozenset(node.address for node in nodes if node.address is not None)
         return TunnelFilter(felix.vxlan_port, known, felix.external_nodes)
 
-    def sources(self, felix: FelixSettings) -> tuple[tuple[str, Addr], ...]:
+    def _sources(self, felix: FelixSettings) -> tuple[tuple[str, Addr], ...]:
         """The tunnels' devices, each with the node's own address outside of it."""
         families = self._families(felix)
         return tuple(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from korat.agent.flannel_settings import CANAL, FlannelSettings, flannel_settings
 from korat.cni.request import RUN_DIR, SOCKET_NAME
 from korat.core.errors import Invalid, Problem
 from korat.core.net.address import Family, Prefix
@@ -70,6 +71,7 @@ class NodeSettings:
     pools: tuple[PoolSettings, ...]
     run_dir: Path
     ready_file: Path | None
+    flannel: FlannelSettings | None = None  # None: flannel is not what does the networking
 
     @property
     def tunnelled(self) -> bool:
@@ -107,6 +109,10 @@ def node_settings(environ: Mapping[str, str]) -> NodeSettings:
     found = (_pool(environ, backend, family, problems) for family in Family)
     pools = tuple(pool for pool in found if pool is not None)
     poll_s = _seconds(environ.get("AUTODETECT_POLL_INTERVAL") or "60s", problems)
+    flannel = flannel_settings(environ, problems)
+    if flannel is not None and backend != NONE:
+        rule = f"must be {NONE} with CLUSTER_TYPE {CANAL}: flannel does the networking"
+        problems.append(Problem("", "CALICO_NETWORKING_BACKEND", backend, rule))
     if problems:
         raise Invalid(problems)
     ready = environ.get("KORAT_READY_FILE")
@@ -119,6 +125,7 @@ def node_settings(environ: Mapping[str, str]) -> NodeSettings:
         pools=pools,
         run_dir=Path(environ.get("KORAT_RUN_DIR") or RUN_DIR),
         ready_file=Path(ready) if ready else None,
+        flannel=flannel,
     )
 
 

@@ -17,7 +17,7 @@ import structlog
 from korat.agent.overlay import Plans
 from korat.core.errors import KoratError
 from korat.core.net.address import Family
-from korat.core.route.tunnel import TunnelState
+from korat.core.route.tunnel import CALICO_TUNNELS, TunnelNames, TunnelState
 from korat.core.route.tunnel_step import TunnelStep, steps
 from korat.core.route.vxlan import TunnelPlan
 from korat.drivers.kernel.tunnel_monitor import (
@@ -46,9 +46,14 @@ class Tunnels:
 
     def __init__(
         self,
+        names: TunnelNames,
         on_change: Callable[[Plans, dict[Family, str]], None] = lambda _plans, _faults: None,
     ) -> None:
-        """``on_change`` hears the plans each time they were tried, and what failed, by family."""
+        """``names`` are by what the tunnels are known.
+
+        ``on_change`` hears the plans each time they were tried, and what failed, by family.
+        """
+        self._names = names
         self._on_change = on_change
         self._lock = threading.RLock()
         self._bell = threading.Condition(self._lock)
@@ -67,7 +72,7 @@ class Tunnels:
 
     def start(self) -> None:
         """Begin to listen and to mend."""
-        self._monitor = TunnelMonitor(self._hear)
+        self._monitor = TunnelMonitor(self._names, self._hear)
         self._thread.start()
 
     def close(self) -> None:
@@ -133,7 +138,7 @@ class Tunnels:
         there = self._there[family]
         if there == plan.state:
             return
-        with Tunnel(family) as tunnel:
+        with Tunnel(family, self._names[family]) as tunnel:
             if there is None:
                 there = tunnel.read()
                 self._read_s = time.monotonic()
@@ -188,3 +193,20 @@ def _is_wanted(state: TunnelState, fact: Fact) -> bool:
         case RouteFact(prefix, present, via):
             route = state.routes.get(prefix)
             return present is (route is not None) and (route is None or route.via == via)
+
+
+def leave_tunnels() -> None:
+    """Take away Calico's tunnels on a node that runs another networking option now.
+
+    As Felix does: routes into a tunnel that nobody keeps would send packets nowhere.
+    """
+    for family in Family:
+        try:
+            with Tunnel(family, CALICO_TUNNELS[family]) as tunnel:
+                doing = list(steps(tunnel.read(), TunnelState()))
+                tunnel.carry_out(doing)
+        except KoratError as error:
+            log.warning("an old tunnel stays", family=int(family), error=str(error))
+            continue
+        if doing:
+            log.info("an old tunnel is taken away", family=int(family), steps=len(doing))

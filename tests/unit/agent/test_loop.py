@@ -83,7 +83,7 @@ def batch(revision: int, *resources: WorkloadEndpoint, full: bool = False) -> Ba
 
 @contextmanager
 def running(kernel: Kernel) -> Iterator[NodeLoop]:
-    loop = NodeLoop("vm1", {}, kernel)
+    loop = NodeLoop(lambda: NodeState("vm1", {}), kernel)
     thread = threading.Thread(target=loop.run)
     thread.start()
     try:
@@ -165,7 +165,7 @@ def test_after_a_defect_in_the_middle_of_a_turn_the_state_is_made_from_a_complet
 
     monkeypatch.setattr(NodeCompiler, "_replan", replan)
     kernel, lost = Kernel(), threading.Event()
-    loop = NodeLoop("vm1", {}, kernel, on_lost=lost.set)
+    loop = NodeLoop(lambda: NodeState("vm1", {}), kernel, on_lost=lost.set)
     feed = Feed(store, loop.deliver, lost)
     thread = threading.Thread(target=loop.run)
     thread.start()

@@ -21,6 +21,27 @@ DEVICE_NAMES = {Family.V4: "vxlan.calico", Family.V6: "vxlan-v6.calico"}
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelName:
+    """By what one tunnel is known in the kernel: its device, and its routes' protocol number.
+
+    What is on the device is the tunnel's, whoever made it. With ``everywhere`` all routes of the
+    number are too, wherever they lead.
+    """
+
+    device: str
+    protocol: int
+    everywhere: bool
+
+
+TunnelNames = Mapping[Family, TunnelName]
+
+CALICO_TUNNELS: TunnelNames = {
+    family: TunnelName(name, CLUSTER_PROTOCOL, everywhere=True)
+    for family, name in DEVICE_NAMES.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """A VXLAN device; ``parent`` is the interface whose address is ``local``.
 

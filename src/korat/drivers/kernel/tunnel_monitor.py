@@ -12,11 +12,11 @@ import selectors
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from korat.core.net.address import Addr, Family, Prefix
-from korat.core.route.tunnel import CLUSTER_PROTOCOL, DEVICE_NAMES
+from korat.core.route.tunnel import TunnelNames
 from korat.drivers.kernel.nfnetlink import attributes, messages, open_socket, received
 from korat.drivers.kernel.rtnetlink import (
     ADDRESS_HEADER,
@@ -43,7 +43,6 @@ _PROTOCOL_KERNEL = 2
 _IFA_ADDRESS = 1
 _NUMBER = struct.Struct("=I")
 _UP = 0x01
-_NAMES = {name: family for family, name in DEVICE_NAMES.items()}
 _QUEUE_BYTES = 8 << 20
 
 
@@ -95,10 +94,14 @@ Fact = LinkFact | AddressFact | NeighbourFact | ForwardingFact | RouteFact
 class TunnelMonitor:
     """Tells ``hear`` each fact with its family, and None where some were lost."""
 
-    def __init__(self, hear: Callable[[Family | None, Fact | None], None]) -> None:
+    def __init__(
+        self, names: TunnelNames, hear: Callable[[Family | None, Fact | None], None]
+    ) -> None:
         """Listens in the calling thread's network namespace from now on."""
         self._hear = hear
-        self._devices = dict(_present())
+        self._names = {name.device: family for family, name in names.items()}
+        self._numbers = {name.protocol for name in names.values() if name.everywhere}
+        self._devices = dict(_present(self._names))
         self._socket = open_socket(_QUEUE_BYTES, _NETLINK_ROUTE)
         for group in _GROUPS:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
@@ -139,7 +142,8 @@ class TunnelMonitor:
     def _link(self, body: bytes, *, gone: bool) -> Iterator[tuple[Family, Fact]]:
         _, _, index, flags, _ = LINK_HEADER.unpack_from(body)
         found = dict(attributes(body, LINK_HEADER.size))
-        family = _NAMES.get(found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"))
+        name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
+        family = self._names.get(name)
         if family is None:
             # A device that was given another name is none of ours any more.
             lost = self._devices.pop(index, None)
@@ -182,11 +186,11 @@ class TunnelMonitor:
         family = route.prefix.family
         on_device = self._devices.get(route.interface) is family
         others = on_device and route.protocol != _PROTOCOL_KERNEL
-        if route.protocol == CLUSTER_PROTOCOL or others:
+        if route.protocol in self._numbers or others:
             yield family, RouteFact(route.prefix, present, route.via)
 
 
-def _present() -> Iterator[tuple[int, Family]]:
+def _present(names: Mapping[str, Family]) -> Iterator[tuple[int, Family]]:
     for index, name in socket.if_nameindex():
-        if name in _NAMES:
-            yield index, _NAMES[name]
+        if name in names:
+            yield index, names[name]

@@ -1,8 +1,9 @@
 """A tunnel's device, neighbours, forwarding entries and routes in the kernel: read, and changed.
 
-Everything on the device is korat's, whoever made it, and so is every route with Felix's protocol
-number. ``read`` gives what is there as ``core.route``'s own value; ``carry_out`` does the steps
-that lead from there to what should be. Works in the network namespace of the calling thread.
+Everything on the device is korat's, whoever made it, and so is, for Calico's tunnels, every route
+with Felix's protocol number. ``read`` gives what is there as ``core.route``'s own value;
+``carry_out`` does the steps that lead from there to what should be. Works in the network namespace
+of the calling thread.
 
 Not for what should be there (``core.route.vxlan``), nor for when to look (``agent.tunnel``).
 Source: linux/if_link.h (IFLA_VXLAN_*), linux/neighbour.h (NTF_SELF), rtnetlink(7); ip-link(8).
@@ -20,10 +21,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 from korat.core.errors import Unavailable, Unsupported
 from korat.core.net.address import Addr, Family
 from korat.core.route.tunnel import (
-    CLUSTER_PROTOCOL,
-    DEVICE_NAMES,
     Device,
     RouteKind,
+    TunnelName,
     TunnelRoute,
     TunnelState,
 )
@@ -76,9 +76,9 @@ _DEVICE_STEPS = (AddDevice, ChangeDevice, RemoveDevice)
 class Tunnel:
     """One family's tunnel of this node, between entering and leaving."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, name: TunnelName) -> None:
         self._family = family
-        self._name = DEVICE_NAMES[family]
+        self._name, self._protocol, self._everywhere = name.device, name.protocol, name.everywhere
         self._ip = IPRoute()
         self._wire = RouteSocket()
         self._index = 0
@@ -157,14 +157,14 @@ class Tunnel:
                 if before is not None and route.prefix.family is Family.V6:
                     yield self._removal(before)
                 at = self._index_on(route)
-                yield put_route(route.prefix, CLUSTER_PROTOCOL, at, route.via, route.mtu_bytes)
+                yield put_route(route.prefix, self._protocol, at, route.via, route.mtu_bytes)
             case RemoveRoute(route):
                 yield self._removal(route)
             case _:
                 raise TypeError(f"{step} is the device's")
 
     def _removal(self, route: TunnelRoute) -> Request:
-        return remove_route(route.prefix, CLUSTER_PROTOCOL, self._index_on(route))
+        return remove_route(route.prefix, self._protocol, self._index_on(route))
 
     def _index_on(self, route: TunnelRoute) -> int:
         """The interface of a route; 0 of a blackhole."""
@@ -249,12 +249,11 @@ class Tunnel:
                 yield entry.mac, entry.address(self._family)
 
     def _routes(self, names: dict[int, str]) -> Iterator[TunnelRoute]:
-        """Those with the cluster's number, and all on the device but the kernel's own."""
+        """All on the device but the kernel's own, and those with the number that is its alone."""
         for route in self._wire.routes(self._family):
             on_device = bool(self._index) and route.interface == self._index
-            if route.protocol == CLUSTER_PROTOCOL or (
-                on_device and route.protocol != _PROTOCOL_KERNEL
-            ):
+            own = self._everywhere and route.protocol == self._protocol
+            if own or (on_device and route.protocol != _PROTOCOL_KERNEL):
                 yield _read_route(route, names, on_device=on_device)
 
 

@@ -6,7 +6,7 @@ for policy whose tables would be too large.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from korat.core.model.felix import FelixSettings
@@ -90,7 +90,7 @@ def render_slow(node: NodeInput, cluster: Cluster, local: Iterable[Endpoint]) ->
     platform = _render_platform(node.felix)
     return _union(
         _both(policy.counters, _both(own.counters, platform.counters)),
-        render_hooks(node.policy.endpoints, hook_settings(node.felix)),
+        render_hooks(node.policy.endpoints, _hooks_of(node)),
         policy,
         render_nat(nat_settings(node)),
         own,
@@ -114,7 +114,7 @@ class NodeRenderer:
 
     def render(self, node: NodeInput) -> Ruleset:
         """The table ``inet korat`` of a node."""
-        hooks = node.policy.endpoints, hook_settings(node.felix)
+        hooks = node.policy.endpoints, _hooks_of(node)
         if self._hooks[0] != hooks:
             self._hooks = hooks, render_hooks(*hooks)
         nat = nat_settings(node)
@@ -207,6 +207,12 @@ def hook_settings(felix: FelixSettings) -> HookSettings:
         reject=felix.nftables_filter_deny_action == "Reject",
         platform=PlatformAccess.of(felix),
     )
+
+
+def _hooks_of(node: NodeInput) -> HookSettings:
+    """The same, with the port of the tunnel that this node has."""
+    hooks = hook_settings(node.felix)
+    return hooks if node.filter is None else replace(hooks, vxlan_port=node.filter.port)
 
 
 def outcome_settings(felix: FelixSettings) -> OutcomeSettings:
