@@ -151,10 +151,11 @@ def wire(tmp_path_factory) -> Iterator[None]:
         for name in ("lo", "wire"):
             run(WIRE, "ip", "link", "set", name, "up")
         urls = (f"--listen-client-urls={URL}", f"--advertise-client-urls={URL}")
-        words = [str(ETCD), f"--data-dir={folder / 'data'}", "--unsafe-no-fsync", *urls]
+        words = [str(ETCD), f"--data-dir={folder / 'data'}", *urls]
         etcd = Child("etcd", words, os.environ, folder / "log", namespace.path_of(WIRE))
         try:
-            eventually(lambda: etcd.exit_code is None and "healthy" in healthy())
+            eventually(lambda: etcd.exit_code is not None or healthy())
+            assert etcd.exit_code is None, etcd.last_words()
             yield
         finally:
             etcd.kill()
@@ -162,11 +163,12 @@ def wire(tmp_path_factory) -> Iterator[None]:
         namespace.remove(WIRE)
 
 
-def healthy() -> str:
+def healthy() -> bool:
     try:
-        return etcdctl("endpoint", "health", "--command-timeout=1s")
+        etcdctl("endpoint", "health", "--command-timeout=1s")
     except subprocess.CalledProcessError:
-        return ""
+        return False
+    return True
 
 
 @pytest.fixture(params=PAIRS.values(), ids=PAIRS)
