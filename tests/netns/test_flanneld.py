@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from korat.drivers.kernel import namespace
-from korat.lab.flanneld import REAL, command
+from korat.lab.flanneld.launch import REAL, command
 from korat.lab.process import Child
 
 ETCD = shutil.which("etcd")
@@ -151,7 +151,8 @@ def wire(tmp_path_factory) -> Iterator[None]:
         for name in ("lo", "wire"):
             run(WIRE, "ip", "link", "set", name, "up")
         urls = (f"--listen-client-urls={URL}", f"--advertise-client-urls={URL}")
-        words = [str(ETCD), f"--data-dir={folder / 'data'}", *urls]
+        words = [str(ETCD), f"--data-dir={folder / 'data'}", "--log-level=error", *urls]
+        words += ["--heartbeat-interval=50", "--election-timeout=500"]
         etcd = Child("etcd", words, os.environ, folder / "log", namespace.path_of(WIRE))
         try:
             eventually(lambda: etcd.exit_code is not None or healthy())

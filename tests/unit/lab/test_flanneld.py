@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from korat.core.errors import Invalid
-from korat.lab.flanneld import REAL, command, options
+from korat.lab.flanneld import options
 from korat.lab.flanneld.contract import (
     Lease,
     free,
@@ -18,6 +18,7 @@ from korat.lab.flanneld.contract import (
     subnet_env,
     value_of,
 )
+from korat.lab.flanneld.launch import REAL, command
 
 PREFIX = "/coreos.com/network"
 SUBNET = IPv4Network("10.5.34.0/24")

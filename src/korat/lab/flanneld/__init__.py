@@ -4,7 +4,7 @@
 flanneld does under canal, or on a VM without korat as the other side of a mixed cluster. It is a
 twin to test korat's own flannel side against, so it is plain on purpose: it runs ``ip``,
 ``bridge``, ``nft`` and ``etcdctl``, and reads what they print. Where ``KORAT_LAB_FLANNELD`` names
-a real flanneld, ``command`` starts that instead; the test of this package runs both side by side.
+a real flanneld, that is run instead (``launch``); the test of this package runs both side by side.
 
 Kept as flanneld has it: keys and values in etcd byte for byte, leases of a day taken by
 transaction and renewed a margin before they end, which subnet is chosen, ``subnet.env``, the
@@ -21,46 +21,3 @@ that it tells nobody); taking its key back when somebody overwrites it.
 
 Source: flannel v0.28.9 (cdf7605), and what its flanneld was seen to do in namespaces.
 """
-
-import os
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-
-from korat.core.errors import Invalid, Problem
-
-#: Names a real flanneld to run instead of the stand-in.
-REAL = "KORAT_LAB_FLANNELD"
-
-
-def command(
-    environ: Mapping[str, str],
-    *,
-    etcd_endpoints: str,
-    interface: str,
-    subnet_file: Path,
-    ip_masq: bool = False,
-) -> list[str]:
-    """What starts a node's flanneld: the stand-in, or the one that ``KORAT_LAB_FLANNELD`` names.
-
-    The network's configuration in etcd needs ``"EnableNFTables":true`` for the real one to do
-    without iptables and br_netfilter. ``etcd_endpoints`` is a comma-separated list of URLs,
-    ``interface`` a name or an IPv4 address.
-
-    Raises:
-        Invalid: the variable names no program.
-    """
-    real = environ.get(REAL, "")
-    if real and not (
-        Path(real).is_absolute() and Path(real).is_file() and os.access(real, os.X_OK)
-    ):
-        rule = "must be the absolute path of a flanneld that may be executed"
-        raise Invalid([Problem("", REAL, real, rule)], "unset it for the lab's own stand-in")
-    program = [real] if real else [sys.executable, "-m", "korat.lab.flanneld"]
-    return [
-        *program,
-        f"--etcd-endpoints={etcd_endpoints}",
-        f"--iface={interface}",
-        f"--subnet-file={subnet_file}",
-        f"--ip-masq={'true' if ip_masq else 'false'}",
-    ]
