@@ -190,6 +190,8 @@ def nodes(request, wire, tmp_path) -> Iterator[list[Node]]:
         for node in made:
             if node.child is not None:
                 node.child.kill()
+            # By hand: a namespace that is removed loses its links some time later.
+            run(WIRE, "ip", "link", "del", f"node{node.number}")
             namespace.remove(node.netns)
         etcdctl("del", "--prefix", PREFIX)
 
@@ -225,58 +227,62 @@ def test_nodes_lease_their_subnets_and_talk(nodes: list[Node]):
 
 
 def test_each_object_is_as_flanneld_makes_it(nodes: list[Node]):
-    together(nodes)
-    for node, peer in (nodes, reversed(nodes)):
-        link, mac = node.link(), peer.link()["address"]
-        assert (link["mtu"], "UP" in link["flags"]) == (1450, True)
-        assert int(link["address"][:2], 16) & 3 == 2, "the node's own to give, and one station's"
-        assert link["linkinfo"]["info_data"] == {
-            "id": 1,
-            "local": node.public_ip,
-            "link": "eth0",
-            "port": 8472,
-            "port_range": {"low": 0, "high": 0},
-            "learning": False,
-            "ttl": 0,
-            "df": "unset",
-            "ageing": 300,
-            "udp_csum": True,
-            "udp_zero_csum6_tx": False,
-            "udp_zero_csum6_rx": False,
-        }
-        addresses = read(node.netns, "ip", "-4", "-j", "addr", "show", "dev", "flannel.1")[0]
-        assert [(each["local"], each["prefixlen"]) for each in addresses["addr_info"]] == [
-            (node.address, 32)
-        ]
-        ra = run(node.netns, "sh", "-c", "cat /proc/sys/net/ipv6/conf/flannel.1/accept_ra")
-        assert ra == "0\n"
-        neighbours, entries, routes = node.ways()
-        assert neighbours == [{"dst": peer.address, "lladdr": mac, "state": ["PERMANENT"]}]
-        assert entries == [
-            {"mac": mac, "ifname": "flannel.1", "dst": peer.public_ip}
-            | {"flags": ["self"], "state": "permanent"}
-        ]
-        assert [
-            (r["dst"], r["gateway"], r["protocol"], r["scope"], r["flags"]) for r in routes
-        ] == [(f"{peer.address}/24", peer.address, "boot", "global", ["onlink"])]
-
-
-def test_masquerading_is_in_a_table_of_flannels_own(nodes: list[Node]):
     together(nodes, ip_masq=True)
-    for node in nodes:
-        own = f"{node.address}/24"
-        table = run(node.netns, "nft", "list", "table", "ip", "flannel-ipv4")
-        chain = re.search(r"chain postrtg \{(.*?)\}", table, re.DOTALL)
-        assert [line.strip() for line in chain[1].splitlines() if "comment" not in line][1:-1] == [
-            "type nat hook postrouting priority srcnat; policy accept;",
-            "meta mark 0x00004000 return",
-            f"ip saddr {own} ip daddr 10.5.0.0/16 return",
-            f"ip saddr 10.5.0.0/16 ip daddr {own} return",
-            f"ip saddr != {own} ip daddr 10.5.0.0/16 return",
-            "ip saddr 10.5.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random",
-            "ip saddr != 10.5.0.0/16 ip daddr 10.5.0.0/16 masquerade fully-random",
-        ]
-        assert node.env()["FLANNEL_IPMASQ"] == "true"
+    for node, peer in (nodes, reversed(nodes)):
+        assert_device(node)
+        assert_ways(node, peer)
+        assert_masquerading(node)
+
+
+def assert_device(node: Node) -> None:
+    link = node.link()
+    assert (link["mtu"], "UP" in link["flags"]) == (1450, True)
+    assert int(link["address"][:2], 16) & 3 == 2, "the node's own to give, and one station's"
+    assert link["linkinfo"]["info_data"] == {
+        "id": 1,
+        "local": node.public_ip,
+        "link": "eth0",
+        "port": 8472,
+        "port_range": {"low": 0, "high": 0},
+        "learning": False,
+        "ttl": 0,
+        "df": "unset",
+        "ageing": 300,
+        "udp_csum": True,
+        "udp_zero_csum6_tx": False,
+        "udp_zero_csum6_rx": False,
+    }
+    addresses = read(node.netns, "ip", "-4", "-j", "addr", "show", "dev", "flannel.1")[0]
+    assert [(each["local"], each["prefixlen"]) for each in addresses["addr_info"]] == [
+        (node.address, 32)
+    ]
+    assert run(node.netns, "cat", "/proc/sys/net/ipv6/conf/flannel.1/accept_ra") == "0\n"
+
+
+def assert_ways(node: Node, peer: Node) -> None:
+    mac = peer.link()["address"]
+    neighbours, entries, routes = node.ways()
+    assert neighbours == [{"dst": peer.address, "lladdr": mac, "state": ["PERMANENT"]}]
+    assert entries == [{"mac": mac, "dst": peer.public_ip, "flags": ["self"], "state": "permanent"}]
+    assert [(r["dst"], r["gateway"], r["protocol"], r["scope"], r["flags"]) for r in routes] == [
+        (f"{peer.address}/24", peer.address, "boot", "global", ["onlink"])
+    ]
+
+
+def assert_masquerading(node: Node) -> None:
+    own = f"{node.address}/24"
+    table = run(node.netns, "nft", "list", "table", "ip", "flannel-ipv4")
+    chain = re.search(r"chain postrtg \{(.*?)\}", table, re.DOTALL)
+    assert [line.strip() for line in chain[1].splitlines() if "comment" not in line][1:-1] == [
+        "type nat hook postrouting priority srcnat; policy accept;",
+        "meta mark 0x00004000 return",
+        f"ip saddr {own} ip daddr 10.5.0.0/16 return",
+        f"ip saddr 10.5.0.0/16 ip daddr {own} return",
+        f"ip saddr != {own} ip daddr 10.5.0.0/16 return",
+        "ip saddr 10.5.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random",
+        "ip saddr != 10.5.0.0/16 ip daddr 10.5.0.0/16 masquerade fully-random",
+    ]
+    assert node.env()["FLANNEL_IPMASQ"] == "true"
 
 
 def test_what_is_left_at_sigterm_is_taken_up_again(nodes: list[Node]):
@@ -290,6 +296,8 @@ def test_what_is_left_at_sigterm_is_taken_up_again(nodes: list[Node]):
     one.start()
     eventually(one.subnet_file.exists)
     assert (leases(), one.link()["address"], one.link()["ifindex"], one.ways()) == before
+    one.child.kill()
+    eventually(lambda: not run(one.netns, "ip", "netns", "pids", one.netns))
 
 
 def test_who_loses_its_lease_ends_and_its_peer_forgets_it(nodes: list[Node]):
