@@ -297,7 +297,7 @@ def test_what_is_left_at_sigterm_is_taken_up_again(nodes: list[Node]):
     eventually(one.subnet_file.exists)
     assert (leases(), one.link()["address"], one.link()["ifindex"], one.ways()) == before
     one.child.kill()
-    eventually(lambda: not run(one.netns, "ip", "netns", "pids", one.netns))
+    eventually(lambda: not run(WIRE, "ip", "netns", "pids", one.netns))
 
 
 def test_who_loses_its_lease_ends_and_its_peer_forgets_it(nodes: list[Node]):
