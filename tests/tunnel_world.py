@@ -45,7 +45,7 @@ class Machine:
     number: int
     netns: str
     families: Sequence[Family]
-    tunnels: Tunnels = field(default_factory=Tunnels)
+    tunnels: Tunnels = field(default_factory=lambda: Tunnels(CALICO_TUNNELS))
 
     @property
     def name(self) -> str:
@@ -142,7 +142,7 @@ def world(
     made = World(f"{prefix}-wire", [])
     try:
         namespace.create(made.wire)
-        namespace.run_in(made.wire, _bridge)
+        namespace.run_in(made.wire, bridge)
         for number in range(1, count + 1):
             machine = Machine(number, f"{prefix}-{number}", families)
             made.machines.append(machine)
@@ -157,7 +157,8 @@ def world(
             namespace.remove(name)
 
 
-def _bridge() -> None:
+def bridge() -> None:
+    """The wire: a bridge in the namespace of the calling thread."""
     with IPRoute() as ip:
         ip.link("add", ifname="wire", kind="bridge")
         ip.link("set", index=ip.link_lookup(ifname="wire")[0], state="up")

@@ -15,7 +15,8 @@ from korat.cli.surroundings import surroundings
 from korat.core.model.resource import Resource
 from korat.drivers.store.batch import apply
 from korat.lab import sweep
-from korat.lab.blueprint import VXLAN, Options
+from korat.lab.blueprint import Options
+from korat.lab.mode import MODES
 from korat.lab.probe import DENIED, Probe
 from korat.lab.roster import Wanted
 from korat.lab.session import Session, attach
@@ -37,8 +38,8 @@ def demo(
         done = up(paths, options, shop, step)
     lab = attach(paths)
     _heading(console, f"The lab is up, in {done.seconds:.1f} s")
-    console.print(f"[{DIM}]Networking[/]  {lab_screen.MODE_NAMES[options.mode]}")
-    way = "pods in VXLAN between VMs" if options.mode == VXLAN else "no overlay: Azure routes pods"
+    console.print(f"[{DIM}]Networking[/]  {MODES[options.mode].title}")
+    way = MODES[options.mode].way
     console.print(f"[{DIM}]Fabric[/]      VNet {lab.state.vnet_cidr}, {way}")
     for note in done.notes:
         console.print(f"[{DIM}]Note[/]        {note}")

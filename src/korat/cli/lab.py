@@ -18,6 +18,7 @@ from korat.core.errors import Invalid, Problem
 from korat.drivers.kernel import namespace
 from korat.lab import roster, sweep
 from korat.lab.blueprint import VNET_CIDR, Options
+from korat.lab.mode import MODES
 from korat.lab.preflight import require_root
 from korat.lab.session import attach
 from korat.lab.state import LabPaths
@@ -30,8 +31,14 @@ app = typer.Typer(
 app.add_typer(node_verbs, name="node")
 
 Output = Annotated[str, typer.Option("-o", "--output", metavar="FORMAT", help="json or yaml.")]
-Mode = Annotated[
-    str, typer.Option(help="The networking option: udr (Azure user-defined routes) or vxlan.")
+Mode = Annotated[str, typer.Option(help=f"The networking option: {', '.join(MODES)}.")]
+Beside = Annotated[
+    str,
+    typer.Option(
+        metavar="PROGRAM",
+        help="Let this program do its part of the networking: flanneld, mixed (on every second "
+        "node), azure-vnet.",
+    ),
 ]
 Nodes = Annotated[int, typer.Option(help="How many virtual machines.")]
 Files = Annotated[
@@ -55,6 +62,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     cluster_cidr: Annotated[
         str, typer.Option(metavar="CIDR", help="The pods' range; each mode has its own.")
     ] = "",
+    beside: Beside = "",
     largest_packet: Annotated[
         int, typer.Option(metavar="BYTES", help="What the fabric carries in one piece; 0: all.")
     ] = 0,
@@ -62,7 +70,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     """Bring the lab up: VMs on an Azure fabric, korat on each, pods from the files."""
     paths = LabPaths.named_by(os.environ)
     resources = [r for item in manifest.read(filename) for r in item.resources]
-    options = Options(mode, nodes, store, vnet, subnet, cluster_cidr, largest_packet)
+    options = Options(mode, nodes, store, vnet, subnet, cluster_cidr, largest_packet, beside=beside)
     with lab_screen.progress() as step:
         done = bring_up(paths, options, resources, step)
     for note in done.notes:
@@ -153,6 +161,7 @@ def down() -> None:
 @app.command("demo")
 def demo(
     mode: Mode = "udr",
+    beside: Beside = "",
     nodes: Nodes = 3,
     filename: Files = [],  # noqa: B006 - typer copies it
     policies: Annotated[
@@ -160,4 +169,5 @@ def demo(
     ] = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Bring the lab up anew and show it working: before and after the policies, and why."""
-    run_demo(LabPaths.named_by(os.environ), Options(mode=mode, nodes=nodes), filename, policies)
+    options = Options(mode=mode, nodes=nodes, beside=beside)
+    run_demo(LabPaths.named_by(os.environ), options, filename, policies)

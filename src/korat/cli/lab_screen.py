@@ -12,22 +12,12 @@ from rich.text import Text
 from korat.cli.screen import ALLOWED, DENIED, DIM, UNLIMITED, err, matrix, out, table
 from korat.core.net.address import Addr
 from korat.lab.arm_client import AzureStatus
-from korat.lab.blueprint import AZURE_CNI, UDR, VXLAN
+from korat.lab.mode import MODES, Addressing
 from korat.lab.overlay import NodeOverlay
 from korat.lab.probe import ALLOWED as GOT_THROUGH
 from korat.lab.probe import REFUSED, Probe
 from korat.lab.roster import LabPod
 from korat.lab.state import LabState
-
-MODE_NAMES = {
-    UDR: "Azure user-defined routes, policy only (CALICO_NETWORKING_BACKEND=none)",
-    VXLAN: "Calico's VXLAN and Calico's IPAM (CALICO_NETWORKING_BACKEND=vxlan)",
-    AZURE_CNI: "Azure CNI: pods have secondary addresses of their node's NIC",
-}
-_NO_ROUTES = {
-    VXLAN: "the fabric sees VXLAN between VMs only",
-    AZURE_CNI: "the fabric delivers a NIC's own addresses without one",
-}
 
 ALL, SOME, NONE, CLOSED, SELF = "●", "◐", "✕", "○", "·"
 LEGEND = (
@@ -118,7 +108,7 @@ def show_status(
 ) -> None:
     """The lab for a person."""
     console = out()
-    console.print(Text.assemble(("Mode   ", DIM), MODE_NAMES.get(state.mode, state.mode)))
+    console.print(Text.assemble(("Mode   ", DIM), MODES[state.mode].title))
     vnet = f"{state.vnet_cidr}, VMs in {state.subnet_cidr}, pods in {state.cluster_cidr}"
     console.print(Text.assemble(("VNet   ", DIM), vnet))
     show_machines(state, azure, pods, overlay)
@@ -132,15 +122,17 @@ def show_machines(
     state: LabState, azure: AzureStatus, pods: Sequence[LabPod], overlay: Overlay
 ) -> None:
     """The VMs and the ways between them, without the pods' own table."""
-    if state.mode == VXLAN:
-        machines = _tunnel_table(state, azure, pods, overlay)
-    elif state.mode == AZURE_CNI:
-        machines = _nic_table(state, azure, pods)
-    else:
-        machines = _vm_table(state, azure, pods)
+    mode = MODES[state.mode]
+    match mode.addressing:
+        case Addressing.SUBNET:
+            machines = _vm_table(state, azure, pods)
+        case Addressing.NIC:
+            machines = _nic_table(state, azure, pods)
+        case _:
+            machines = _tunnel_table(state, azure, pods, overlay)
     _section("Virtual machines", machines)
-    if state.mode in _NO_ROUTES and not azure.table:
-        out().print(f"\n[{DIM}]No route table: {_NO_ROUTES[state.mode]}.[/]")
+    if mode.unrouted and not azure.table:
+        out().print(f"\n[{DIM}]No route table: {mode.unrouted}.[/]")
         return
     where = ", ".join(azure.subnets) or "no subnet"
     title = f"Route table {azure.table}, associated with {where}" if azure.table else "Route table"
@@ -172,7 +164,8 @@ def _tunnel_table(
                 _pods_on(vm.name, pods),
             )
         )
-    heads = ("VM", "ADDRESS", "TUNNEL", "MTU", "BLOCKS", "IP FORWARDING", "PODS")
+    prefixes = "BLOCKS" if MODES[state.mode].addressing is Addressing.BLOCKS else "SUBNET"
+    heads = ("VM", "ADDRESS", "TUNNEL", "MTU", prefixes, "IP FORWARDING", "PODS")
     return table("", heads, rows)
 
 

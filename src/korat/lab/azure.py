@@ -31,7 +31,7 @@ Json = dict[str, Any]
 def furnish(model: Model, plan: Blueprint) -> None:
     """Put the virtual network and the VMs' NICs into an empty ARM."""
     virtual_network.put(model, parse_id(f"{_NETWORK}/virtualNetworks/{VNET}"), _vnet(plan))
-    for vm in plan.vms:
+    for vm in (*plan.vms, *((plan.etcd,) if plan.etcd else ())):
         add_nic(model, vm)
 
 

@@ -2,9 +2,10 @@
 
 Pure: options in, a blueprint out, or every problem with them at once. The layout is Azure's: the
 first usable address of a subnet is .4. With user-defined routes a node's pods have a /24 of the
-cluster's range, which lies inside the virtual network but outside its subnets. With VXLAN the
-range is nobody's in the virtual network, and Calico's address management divides it. With Azure
-CNI pods have secondary addresses of their node's NIC, so their range is the nodes' subnet.
+cluster's range, which lies inside the virtual network but outside its subnets. With VXLAN and with
+flannel the range is nobody's in the virtual network, and Calico's address management or flannel
+divides it. With Azure CNI pods have secondary addresses of their node's NIC, so their range is the
+nodes' subnet.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from korat.core.errors import Conflict, Invalid, NotFound, Problem
 from korat.core.model.decode import nearest
 from korat.core.net.address import Addr, Prefix
 from korat.lab.arm.resource.rule import FORBIDDEN_SPACE
+from korat.lab.mode import MODES, REFUSED, UDR, Addressing, Mode
 
 SUBSCRIPTION = "00000000-0000-0000-0000-00000000ab1e"
 RESOURCE_GROUP = "korat-lab"
@@ -21,23 +23,13 @@ VNET = "vnet"
 SUBNET = "nodes"
 ROUTE_TABLE = "korat-routes"
 
-UDR, VXLAN, AZURE_CNI = "udr", "vxlan", "azure-cni"
-
 VNET_CIDR = "10.10.0.0/16"
 SUBNET_CIDR = "10.10.0.0/24"
 #: Where pods live in the nodes' subnet: room for the largest lab, and for more addresses per NIC.
 LARGE_SUBNET_CIDR = "10.10.0.0/20"
-#: Whose pods' addresses the fabric never sees: the range is Calico's default.
-CLUSTER_CIDRS = {UDR: "10.10.128.0/17", VXLAN: "192.168.0.0/16"}
+#: The virtual machine that keeps flannel's leases, with flannel alone.
+ETCD = "etcd"
 
-#: Networking options by name; the value says why one cannot be had yet.
-MODES = {
-    UDR: "",
-    VXLAN: "",
-    "flannel": "this version has no flannel side yet",
-    AZURE_CNI: "this version has no Azure CNI side yet",
-    "ipip": "Azure's fabric drops IP protocol 4 (IPIP)",
-}
 STORES = {
     "sqlite": "",
     "etcd": "this version has no etcd driver yet",
@@ -63,7 +55,8 @@ class Options:
     """What the user asked for; an empty ``subnet_cidr`` or ``cluster_cidr`` is the mode's own.
 
     ``largest_packet`` is what the fabric carries in one piece (``fabric.switch``), 0 for all.
-    ``nic_addresses`` is how many addresses for pods each NIC has with Azure CNI.
+    ``nic_addresses`` is how many addresses for pods each NIC has with Azure CNI. ``beside`` names
+    whose programs take a part of korat's, where the mode has such.
     """
 
     mode: str = UDR
@@ -74,6 +67,7 @@ class Options:
     cluster_cidr: str = ""
     largest_packet: int = 0
     nic_addresses: int = 16
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +92,33 @@ class Blueprint:
     ``cluster`` is where pods' addresses come from: with Azure CNI the subnet itself.
     """
 
-    mode: str
-    store: str
+    options: Options
     vnet: Prefix
     subnet: Prefix
     cluster: Prefix
-    vms: tuple[Vm, ...]
-    largest_packet: int = 0
-    nic_addresses: int = 0
+    vms: tuple[Vm, ...] = ()
+
+    @property
+    def mode(self) -> Mode:
+        """The networking option."""
+        return MODES[self.options.mode]
 
     @property
     def routed(self) -> bool:
         """Whether pods of two nodes need routes of Azure's to reach each other."""
-        return self.mode == UDR
+        return self.mode.addressing is Addressing.SUBNET
 
     @property
     def in_subnet(self) -> bool:
         """Whether pods have addresses of the nodes' subnet."""
-        return self.mode == AZURE_CNI
+        return self.mode.addressing is Addressing.NIC
+
+    @property
+    def etcd(self) -> Vm | None:
+        """The virtual machine that is no node, but has flannel's etcd."""
+        if self.mode.addressing is not Addressing.LEASE:
+            return None
+        return Vm(ETCD, Addr(self.subnet.family, self.subnet.last - 1), f"{ETCD}-nic")
 
     @property
     def pod_subnets(self) -> Prefix | None:
@@ -128,7 +131,8 @@ class Blueprint:
         if not self.in_subnet:
             return range(0)
         first = self.subnet.first
-        return range(first, first + _FIRST_SECONDARY + _MAX_NODES * self.nic_addresses)
+        addresses = _MAX_NODES * self.options.nic_addresses
+        return range(first, first + _FIRST_SECONDARY + addresses)
 
     def vm(self, name: str) -> Vm:
         """A virtual machine by its name.
@@ -150,10 +154,16 @@ def blueprint(options: Options) -> Blueprint:
     Raises:
         Invalid: with everything that is wrong with the options.
     """
-    problems = [*_choice("--mode", options.mode, MODES), *_choice("--store", options.store, STORES)]
-    in_subnet = options.mode == AZURE_CNI
+    modes: dict[str, str] = {**dict.fromkeys(MODES, ""), **REFUSED}
+    problems = [*_choice("--mode", options.mode, modes), *_choice("--store", options.store, STORES)]
+    mode = MODES.get(options.mode)
+    if mode is None:
+        raise Invalid(problems)
+    if options.beside:
+        problems += _choice("--beside", options.beside, dict.fromkeys(mode.beside, ""))
+    in_subnet = mode.addressing is Addressing.NIC
     nodes = options.subnet_cidr or (LARGE_SUBNET_CIDR if in_subnet else SUBNET_CIDR)
-    pods = options.cluster_cidr or CLUSTER_CIDRS.get(options.mode, CLUSTER_CIDRS[UDR])
+    pods = options.cluster_cidr or mode.cluster_cidr
     vnet = _prefix("--vnet", options.vnet_cidr, problems)
     subnet = _prefix("--subnet", nodes, problems)
     if in_subnet and not options.cluster_cidr:
@@ -163,10 +173,7 @@ def blueprint(options: Options) -> Blueprint:
     problems += _numbers(options)
     if not (vnet and subnet and cluster):
         raise Invalid(problems)
-    addresses = options.nic_addresses if in_subnet else 0
-    empty = Blueprint(
-        options.mode, options.store, vnet, subnet, cluster, (), options.largest_packet, addresses
-    )
+    empty = Blueprint(options, vnet, subnet, cluster)
     problems += [*_placement(empty), *_room(empty, options.nodes)]
     if problems:
         raise Invalid(problems)
@@ -210,7 +217,8 @@ def without(plan: Blueprint, name: str) -> Blueprint:
 def _choice(option: str, value: str, choices: dict[str, str]) -> list[Problem]:
     if value not in choices:
         known = ", ".join(name for name, refusal in choices.items() if not refusal)
-        return [Problem("", option, value, f"must be one of: {known}")]
+        rule = f"must be one of: {known}" if known else "is for other modes"
+        return [Problem("", option, value, rule)]
     return [Problem("", option, value, choices[value])] if choices[value] else []
 
 
@@ -254,7 +262,7 @@ def _placement(plan: Blueprint) -> list[Problem]:
             rule = f"pods have addresses of their node's NIC, so it must be the subnet {subnet}"
             problems.append(Problem("", "--cluster-cidr", str(cluster), rule))
         return problems
-    if plan.mode != VXLAN and not vnet.covers(cluster):
+    if plan.routed and not vnet.covers(cluster):
         rule = f"pod subnets must lie inside the virtual network {vnet}"
         problems.append(Problem("", "--cluster-cidr", str(cluster), rule))
     if cluster.overlaps(subnet):
@@ -268,15 +276,20 @@ def _room(plan: Blueprint, nodes: int) -> list[Problem]:
     size, of = subnet.last - subnet.first + 1, ""
     hosts = size - _RESERVED
     if plan.in_subnet:
-        of = f" with {plan.nic_addresses} addresses for pods"
-        hosts = (size - _FIRST_SECONDARY - 1) // max(plan.nic_addresses, 1)
+        each = plan.options.nic_addresses
+        of = f" with {each} addresses for pods"
+        hosts = (size - _FIRST_SECONDARY - 1) // max(each, 1)
+    elif plan.etcd is not None:
+        of, hosts = f" beside {ETCD}", hosts - 1
     if nodes > hosts:
         rule = f"has room for {max(hosts, 0)} virtual machines{of}, not {nodes}"
         problems.append(Problem("", "--subnet", str(subnet), rule))
     if plan.in_subnet:
         return problems
-    length = _BLOCK_PREFIX_LENGTH if plan.mode == VXLAN else _POD_PREFIX_LENGTH
-    parts = 1 << max(length - cluster.length, 0)
+    blocks = plan.mode.addressing is Addressing.BLOCKS
+    length = _BLOCK_PREFIX_LENGTH if blocks else _POD_PREFIX_LENGTH
+    # flannel leaves the first of its subnets out.
+    parts = (1 << max(length - cluster.length, 0)) - (plan.etcd is not None)
     if cluster.length > length or nodes > parts:
         rule = f"has no room for {nodes} pod subnets of /{length}"
         problems.append(Problem("", "--cluster-cidr", str(cluster), rule))
@@ -288,8 +301,9 @@ def _vm(plan: Blueprint, number: int) -> Vm:
     address = Addr(family, plan.subnet.base + _FIRST_HOST + number)
     vm = Vm(name, address, f"{name}-nic")
     if plan.in_subnet:
-        first = plan.subnet.base + _FIRST_SECONDARY + number * plan.nic_addresses
-        own = range(first, first + plan.nic_addresses)
+        each = plan.options.nic_addresses
+        first = plan.subnet.base + _FIRST_SECONDARY + number * each
+        own = range(first, first + each)
         return replace(vm, pod_addresses=tuple(Addr(family, value) for value in own))
     if plan.pod_subnets is None:
         return vm

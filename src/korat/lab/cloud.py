@@ -28,7 +28,7 @@ class Cloud:
         self._plan = plan
         self._paths = paths
         self._model = Model(SUBSCRIPTION, {RESOURCE_GROUP: LOCATION}, kept=plan.kept)
-        self._fabric = Fabric(paths.name, Switches(largest_packet=plan.largest_packet))
+        self._fabric = Fabric(paths.name, Switches(largest_packet=plan.options.largest_packet))
         self._applying = threading.Lock()
         self._server = ArmServer(self._model, paths.tls)
         self._metadata = MetadataServer(self._model, self._server.token, self._fabric.names.fabric)

@@ -15,17 +15,16 @@ from pathlib import Path
 import structlog
 
 from korat import __version__
-from korat.cni.install import IPAM, install
-from korat.cni.request import SOCKET_NAME
 from korat.core.errors import Unavailable
 from korat.drivers.kernel.namespace import path_of
 from korat.drivers.store.client import Client, initialize
 from korat.drivers.store.open import open_store
-from korat.lab.azure import address_with_mask
-from korat.lab.blueprint import UDR, VXLAN, Blueprint, Vm
+from korat.lab import etcd
+from korat.lab.blueprint import ETCD, Blueprint, Vm
 from korat.lab.cni_runtime import CniRuntime
 from korat.lab.kubelet import Kubelet
 from korat.lab.node_object import announce, withdraw
+from korat.lab.node_setup import NodeSetup
 from korat.lab.process import Child
 from korat.lab.responder import Responder
 from korat.lab.sandbox import LabNode
@@ -37,10 +36,7 @@ log = structlog.get_logger(__name__)
 CONTROLLER = "controllers"
 _RESTART_S = 1.0
 _HANDED_ON = ("FELIX_", "KORAT_LOG_FORMAT", "ROUTE_RECONCILIATION_PERIOD")
-#: What of a node's directory is on its disk: /opt/cni, /etc/cni, /var/lib/cni. The rest is /run's.
-_ON_DISK = "cni"
-#: CALICO_NETWORKING_BACKEND of each mode.
-_BACKENDS = {UDR: "none", VXLAN: "vxlan"}
+_FLANNELD = "flanneld"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -64,6 +60,7 @@ class LabCluster:
         self._plan = plan
         self._paths = paths
         self._azure = azure
+        self._setup = NodeSetup(plan, paths)
         self._vms: dict[str, Vm] = {}
         self._joined: set[str] = set()
         self._children: dict[str, Child] = {}
@@ -80,8 +77,16 @@ class LabCluster:
         return tuple(child.identity for child in self._children.values())
 
     def start(self) -> None:
-        """Start the controller, the agents and the kubelet role."""
+        """Start the controller, the agents and the kubelet role.
+
+        Raises:
+            Unavailable: flannel's etcd does not start.
+        """
         initialize(self._client, __version__)
+        if self._plan.etcd is not None:
+            self._start_child(ETCD)
+            netns = self._paths.namespace(ETCD)
+            etcd.furnish(self._plan.etcd, netns, self._plan.cluster)
         for vm in self._plan.vms:
             self.announce(vm)
         self._start_child(CONTROLLER)
@@ -100,29 +105,24 @@ class LabCluster:
 
     def set_up(self, vm: Vm) -> None:
         """Install the CNI plugin on a new node, and start it."""
-        options = {"agent_socket": str(self._paths.node(vm.name) / SOCKET_NAME)}
-        install(*self._cni_dirs(vm.name), self._cni_options(vm, options), version="1.1.0")
+        self._setup.install_cni(vm)
         self.power_on(vm)
 
     def power_off(self, vm: Vm) -> None:
-        """Cut a node's power: its agent and its pods die at once, and nobody tells CNI.
-
-        What is on its disk stays, what was under /run does not.
-        """
+        """Cut a node's power: its programs and its pods die at once, and nobody tells CNI."""
         self._joined.discard(vm.name)
-        child = self._children.pop(vm.name, None)
-        if child is not None:
-            child.kill()
+        for role in (vm.name, f"{vm.name} {_FLANNELD}"):
+            child = self._children.pop(role, None)
+            if child is not None:
+                child.kill()
         self._ready_file(vm.name).unlink(missing_ok=True)
         self._kubelet.lose(vm.name)
-        for path in self._paths.node(vm.name).glob("*"):
-            if path.is_dir() and path.name != _ON_DISK:
-                shutil.rmtree(path)
-            elif not path.is_dir():
-                path.unlink()
+        self._setup.lose_run(vm.name)
 
     def power_on(self, vm: Vm) -> None:
-        """Start a node that is off: its agent."""
+        """Start a node that is off: its agent, and a flanneld where the networking is its part."""
+        if self._flanneld(vm.name) is not None:
+            self._start_child(f"{vm.name} {_FLANNELD}")
         self._start_child(vm.name)
 
     def remove(self, vm: Vm) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ class LabCluster:
                 log.warning("starting again", role=role, exit_code=child.exit_code)
                 self._start_child(role)
         for vm in self._vms.values():
-            if vm.name not in self._joined and self._ready_file(vm.name).exists():
+            if vm.name not in self._joined and self._may_join(vm):
                 self._join(vm)
 
     def stop(self) -> None:
@@ -168,6 +168,9 @@ class LabCluster:
             child.ask_to_stop()
         for child in self._children.values():
             child.stop()
+
+    def _may_join(self, vm: Vm) -> bool:
+        return self._ready_file(vm.name).exists() and self._setup.networked(vm)
 
     def _join(self, vm: Vm) -> None:
         try:
@@ -182,19 +185,9 @@ class LabCluster:
         return role in self._joined if role in self._vms else self._ready_file(role).exists()
 
     def _node(self, vm: Vm) -> LabNode:
-        bin_dir, net_dir = self._cni_dirs(vm.name)
+        bin_dir, net_dir = self._setup.cni_dirs(vm.name)
         netns = self._paths.namespace(vm.name)
         return LabNode(vm.name, netns, str(vm.address), CniRuntime(net_dir, bin_dir))
-
-    def _cni_dirs(self, vm: str) -> tuple[Path, Path]:
-        root = self._paths.node(vm) / _ON_DISK
-        return root / "bin", root / "net.d"
-
-    def _cni_options(self, vm: Vm, options: Mapping[str, object]) -> dict[str, object]:
-        if vm.pod_cidr is None:
-            return {**options, "ipam": IPAM["calico-ipam"]}
-        data = str(self._paths.node(vm.name) / _ON_DISK / "networks")
-        return {**options, "ipam": {**IPAM["host-local"], "dataDir": data}}
 
     def _ready_file(self, role: str) -> Path:
         return self._paths.root / "ready" / role.replace(" ", "-")
@@ -204,27 +197,28 @@ class LabCluster:
         ready = self._ready_file(role)
         ready.parent.mkdir(parents=True, exist_ok=True)
         environ = {"PATH": _PATH, "KORAT_READY_FILE": str(ready), **dict(self._environ(role))}
-        command = [sys.executable, "-m", "korat"]
-        netns = None
-        if role == CONTROLLER:
-            command += ["controllers", "run"]
-        else:
-            command += ["node", "run"]
-            netns = path_of(self._paths.namespace(role))
+        machine = role.partition(" ")[0]
+        netns = None if role == CONTROLLER else path_of(self._paths.namespace(machine))
         log_file = self._paths.log / f"{role.replace(' ', '-')}.log"
-        self._children[role] = Child(role, command, environ, log_file, netns)
+        self._children[role] = Child(role, self._command(role), environ, log_file, netns)
+
+    def _command(self, role: str) -> list[str]:
+        korat = [sys.executable, "-m", "korat"]
+        if role == CONTROLLER:
+            return [*korat, "controllers", "run"]
+        if role == ETCD and self._plan.etcd is not None:
+            return etcd.command(self._plan.etcd, self._paths.root / ETCD)
+        machine, _, program = role.partition(" ")
+        return (self._flanneld(machine) or []) if program else [*korat, "node", "run"]
+
+    def _flanneld(self, machine: str) -> list[str] | None:
+        return self._setup.flanneld(self._vms[machine], dict(os.environ))
 
     def _environ(self, role: str) -> Iterator[tuple[str, str]]:
         """What one child is told; the settings that ``lab up`` was given go on to it."""
         yield from ((k, v) for k, v in os.environ.items() if k.startswith(_HANDED_ON))
         if role == CONTROLLER:
             yield from cluster_environ(self._plan, self._paths, self._azure).items()
-            yield "KORAT_AZURE_ROUTES", "Enabled" if self._plan.mode == UDR else "Disabled"
-            return
-        vm = self._vms[role]
-        yield from store_environ(self._paths).items()
-        yield "NODENAME", vm.name
-        yield "IP", address_with_mask(self._plan, vm.address)
-        yield "CALICO_NETWORKING_BACKEND", _BACKENDS[self._plan.mode]
-        yield "CALICO_IPV4POOL_CIDR", str(self._plan.cluster)
-        yield "KORAT_RUN_DIR", str(self._paths.node(vm.name))
+            yield "KORAT_AZURE_ROUTES", "Enabled" if self._plan.routed else "Disabled"
+        elif role in self._vms:
+            yield from self._setup.environ(self._vms[role])

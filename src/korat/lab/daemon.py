@@ -69,7 +69,7 @@ class Daemon:
         self._selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self._told)
         self._state = LabState(
             name=paths.name,
-            mode=plan.mode,
+            mode=plan.options.mode,
             phase=STARTING,
             daemon=this_process("daemon"),
             store_path=str(paths.store),

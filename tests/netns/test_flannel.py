@@ -1,0 +1,203 @@
+"""The flannel side of a node on a real kernel: device, entries and file, whatever happens."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flannel_world import NETWORK, Kept, Machine, give, take, world
+from korat.core.net.address import Addr, Prefix
+from korat.core.route.flannel.env import read_env
+from korat.core.route.flannel.lease import Holder, TunnelEnd
+from korat.core.route.flannel.plan import device_mac
+from lab_traffic import until
+
+pytestmark = pytest.mark.netns
+
+WAIT_S = 8.0
+
+
+def ip(machine: Machine, *words: str) -> str:
+    def run() -> str:
+        done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=10)
+        return done.stdout
+
+    return machine.inside(run)
+
+
+def routes(machine: Machine) -> str:
+    return ip(machine, "ip", "route", "show", "dev", "flannel.1")
+
+
+def has_device(machine: Machine, name: str = "flannel.1") -> bool:
+    return name in ip(machine, "ip", "-br", "link")
+
+
+def leads_to(machine: Machine, other: Machine) -> bool:
+    if not has_device(machine):
+        return False
+    every = machine.kept.leases.values()
+    own = next(each for each in every if str(each.public_ip) == other.address)
+    first = str(own.subnet).partition("/")[0]
+    return (
+        f"{own.subnet} via {first} onlink" in routes(machine)
+        and f"{first} lladdr {own.ends[0].mac} PERMANENT"
+        in ip(machine, "ip", "neigh", "show", "dev", "flannel.1")
+        and f"{own.ends[0].mac} dst {other.address} self permanent"
+        in ip(machine, "bridge", "fdb", "show", "dev", "flannel.1")
+    )
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def two(tmp_path: Path, kept: Kept) -> Iterator[list[Machine]]:
+    with world(2, tmp_path, kept) as machines:
+        one, other = machines
+        until(lambda: leads_to(one, other) and leads_to(other, one), WAIT_S, "no tunnel")
+        yield machines
+
+
+def reaches(machine: Machine, address: str) -> bool:
+    """Whether the node itself gets an answer through the tunnel."""
+    return "1 received" in ip(machine, "ping", "-c1", "-W2", address)
+
+
+def test_a_tunnel_like_flannels_and_packets_go_through_it(two: list[Machine]) -> None:
+    one, other = two
+    (link,) = json.loads(ip(one, "ip", "-d", "-j", "link", "show", "flannel.1"))
+    data = link["linkinfo"]["info_data"]
+    assert (data["id"], data["port"], data["local"], data["link"]) == (1, 8472, one.address, "eth0")
+    assert data["learning"] is False
+    assert link["mtu"] == 1350
+    assert link["address"] == device_mac(Addr.parse(one.address))
+    theirs = read_env(other.env.read_text())
+    assert reaches(one, str(Addr(theirs.subnet.family, theirs.subnet.base)))
+
+
+def test_subnet_env_is_there_once_the_tunnel_is(two: list[Machine]) -> None:
+    one = two[0]
+    env = read_env(one.env.read_text())
+    assert env.network == Prefix.parse("10.5.0.0/16")
+    assert env.subnet == next(iter(one.kept.leases.values())).subnet
+    assert (env.mtu_bytes, env.masquerade) == (1350, False)
+    assert one.env.stat().st_mode & 0o777 == 0o644
+    assert one.node.subnets(None) == (env.subnet,)
+    assert one.node.pod_mtu_bytes(None) == 1350
+
+
+def test_stale_entries_are_swept_when_the_agent_starts(two: list[Machine]) -> None:
+    """flannel leaves what went while it was away; korat does not."""
+    one, other = two
+    one.stop()
+    for words in (
+        "ip route add 10.5.99.0/24 via 10.5.99.0 dev flannel.1 onlink",
+        "ip neigh add 10.5.99.0 lladdr 02:00:00:00:00:99 dev flannel.1 nud permanent",
+        "bridge fdb add 02:00:00:00:00:99 dev flannel.1 dst 10.80.0.99",
+    ):
+        ip(one, *words.split())
+    one.start()
+    until(lambda: "10.5.99" not in routes(one), WAIT_S, "the stale route stays")
+    assert "99" not in ip(one, "ip", "neigh", "show", "dev", "flannel.1")
+    assert "10.80.0.99" not in ip(one, "bridge", "fdb", "show", "dev", "flannel.1")
+    assert leads_to(one, other)
+
+
+def test_a_restart_keeps_the_device_the_lease_and_the_traffic(two: list[Machine]) -> None:
+    one, other = two
+    before = json.loads(ip(one, "ip", "-j", "link", "show", "flannel.1"))[0]["ifindex"]
+    leases = dict(one.kept.leases)
+    one.stop()
+    assert leads_to(one, other)
+    one.start()
+    until(lambda: one.node.tunnels.version > 0, WAIT_S, "no lease")
+    assert json.loads(ip(one, "ip", "-j", "link", "show", "flannel.1"))[0]["ifindex"] == before
+    assert one.kept.leases == leases
+
+
+def test_what_others_remove_comes_back(two: list[Machine]) -> None:
+    one, other = two
+    ip(one, "ip", "link", "del", "flannel.1")
+    until(lambda: leads_to(one, other), WAIT_S, "no device")
+    ip(one, "ip", "route", "flush", "dev", "flannel.1")
+    until(lambda: leads_to(one, other), WAIT_S, "no route")
+
+
+def test_leases_that_come_change_and_go_are_followed(two: list[Machine], kept: Kept) -> None:
+    one = two[0]
+    subnet, node = Prefix.parse("10.5.50.0/24"), Addr.parse("10.80.0.50")
+    holder = Holder(node, "vxlan", (TunnelEnd(node, 1, "02:00:00:00:00:50"),))
+    kept.put(holder.lease(subnet, None))
+    until(lambda: "10.5.50.0/24" in routes(one), WAIT_S, "no route")
+    kept.put(replace(holder, ends=(TunnelEnd(node, 1, "02:00:00:00:00:51"),)).lease(subnet, None))
+    until(
+        lambda: "02:00:00:00:00:51" in ip(one, "ip", "neigh", "show", "dev", "flannel.1"),
+        WAIT_S,
+        "the old MAC stays",
+    )
+    assert "02:00:00:00:00:50" not in ip(one, "bridge", "fdb", "show", "dev", "flannel.1")
+    kept.remove("10.5.50.0-24")
+    until(lambda: "10.5.50.0/24" not in routes(one), WAIT_S, "the route stays")
+
+
+def test_a_lease_that_somebody_deletes_is_taken_again(two: list[Machine], kept: Kept) -> None:
+    one = two[0]
+    key = next(k for k, lease in kept.leases.items() if str(lease.public_ip) == one.address)
+    kept.remove(key)
+    until(lambda: key in kept.leases, WAIT_S, "no lease again")
+    assert str(kept.leases[key].public_ip) == one.address
+
+
+def test_a_node_that_moves_keeps_its_subnet(two: list[Machine], kept: Kept) -> None:
+    one, other = two
+    key = next(k for k, lease in kept.leases.items() if str(lease.public_ip) == other.address)
+    old, other.address = other.address, "10.80.0.77"
+    other.node._settings = replace(other.node._settings, ip="autodetect")
+    other.inside(lambda: take("eth0", f"{old}/24"))
+    other.inside(lambda: give("eth0", "10.80.0.77/24"))
+    other.node.heard()
+    until(lambda: str(kept.leases[key].public_ip) == "10.80.0.77", WAIT_S, "the lease stays")
+    until(lambda: leads_to(one, other) and leads_to(other, one), WAIT_S, "no tunnel")
+
+
+def test_another_vni_is_another_device(two: list[Machine], kept: Kept) -> None:
+    one, other = two
+    kept.config = json.dumps({**NETWORK, "Backend": {**NETWORK["Backend"], "VNI": 7}})
+    for machine in two:
+        machine.node._look_again()
+    until(lambda: has_device(one, "flannel.7") and has_device(other, "flannel.7"), WAIT_S)
+    until(lambda: not has_device(one), WAIT_S, "the old device stays")
+
+
+def test_a_lease_is_renewed_before_it_ends(tmp_path: Path) -> None:
+    kept = Kept(left_s=1.6)
+    with world(1, tmp_path, kept) as (one,):
+        until(lambda: kept.renewals >= 2, WAIT_S, "not renewed")
+        assert has_device(one)
+
+
+def test_alloc_has_a_lease_and_a_file_but_no_tunnel(tmp_path: Path) -> None:
+    kept = Kept()
+    kept.config = json.dumps({"Network": "10.5.0.0/16", "Backend": {"Type": "alloc"}})
+    with world(1, tmp_path, kept) as (one,):
+        until(one.env.exists, WAIT_S, "no file")
+        assert read_env(one.env.read_text()).mtu_bytes == 1500
+        assert "flannel" not in ip(one, "ip", "-br", "link")
+
+
+def test_a_configuration_that_azure_cannot_carry_is_refused(tmp_path: Path) -> None:
+    kept = Kept()
+    kept.config = json.dumps({"Network": "10.5.0.0/16", "Backend": {"Type": "host-gw"}})
+    with world(1, tmp_path, kept) as (one,):
+        time.sleep(1.0)
+        assert not one.env.exists()
+        assert not kept.leases
+        kept.config = json.dumps(NETWORK)
+        until(one.env.exists, WAIT_S, "not even once it is mended")
