@@ -156,9 +156,9 @@ def blueprint(options: Options) -> Blueprint:
     """
     modes: dict[str, str] = {**dict.fromkeys(MODES, ""), **REFUSED}
     problems = [*_choice("--mode", options.mode, modes), *_choice("--store", options.store, STORES)]
-    mode = MODES.get(options.mode)
-    if mode is None:
-        raise Invalid(problems)
+    # The other options are looked at all the same where the mode is none.
+    known = options.mode if options.mode in MODES else UDR
+    mode = MODES[known]
     if options.beside:
         problems += _choice("--beside", options.beside, dict.fromkeys(mode.beside, ""))
     in_subnet = mode.addressing is Addressing.NIC
@@ -173,7 +173,7 @@ def blueprint(options: Options) -> Blueprint:
     problems += _numbers(options)
     if not (vnet and subnet and cluster):
         raise Invalid(problems)
-    empty = Blueprint(options, vnet, subnet, cluster)
+    empty = Blueprint(replace(options, mode=known), vnet, subnet, cluster)
     problems += [*_placement(empty), *_room(empty, options.nodes)]
     if problems:
         raise Invalid(problems)

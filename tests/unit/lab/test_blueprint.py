@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from korat.core.errors import Conflict, Invalid, NotFound
 from korat.core.net.address import Addr
-from korat.lab import blueprint as subject
-from korat.lab.blueprint import AZURE_CNI, MODES, STORES, Options, blueprint, grown, without
+from korat.lab.blueprint import STORES, Options, blueprint, grown, without
+from korat.lab.mode import AZURE_CNI, MODES, REFUSED
 
 
 def test_the_layout_is_azures():
@@ -19,10 +19,6 @@ def test_the_layout_is_azures():
     ]
     assert all(plan.vnet.covers(vm.pod_cidr) for vm in plan.vms)
     assert not any(plan.subnet.overlaps(vm.pod_cidr) for vm in plan.vms)
-
-
-def test_the_largest_lab_fits_the_defaults():
-    assert len(blueprint(Options(nodes=100)).vms) == 100
 
 
 def test_every_problem_is_told_at_once():
@@ -47,7 +43,11 @@ def test_every_problem_is_told_at_once():
             "Azure reserves",
         ),
         (Options(vnet_cidr="fd00::/48"), "must be IPv4"),
-        *((Options(mode=mode), why) for mode, why in MODES.items() if why),
+        *((Options(mode=mode), why) for mode, why in REFUSED.items()),
+        (Options(beside="flanneld"), "--beside 'flanneld': is for other modes"),
+        (Options(mode="flannel", beside="azure-vnet"), "must be one of: flanneld, mixed"),
+        (Options(mode="flannel", nodes=11, subnet_cidr="10.10.0.0/28"), "room for 10 virtual"),
+        (Options(mode="flannel", nodes=4, cluster_cidr="10.244.0.0/22"), "no room for 4 pod"),
         *((Options(store=store), why) for store, why in STORES.items() if why),
     ],
 )
@@ -56,6 +56,22 @@ def test_refused(options: Options, sentence: str):
         blueprint(options)
     assert sentence in str(caught.value)
     assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_largest_lab_fits_the_defaults_of_every_mode(mode: str):
+    plan = blueprint(Options(mode=mode, nodes=100))
+    every = [addr for vm in plan.vms for addr in (vm.address, *vm.pod_addresses)]
+    assert len(set(every)) == len(every)
+
+
+def test_flannels_etcd_is_on_a_machine_of_its_own():
+    plan = blueprint(Options(mode="flannel"))
+    assert (plan.etcd.name, str(plan.etcd.address)) == ("etcd", "10.10.0.254")
+    assert str(plan.cluster) == "10.244.0.0/16"
+    assert not plan.vnet.overlaps(plan.cluster)
+    assert [vm.pod_cidr for vm in plan.vms] == [None] * 3
+    assert blueprint(Options()).etcd is None
 
 
 def names(plan) -> list[str]:
@@ -124,14 +140,11 @@ def test_the_last_node_stays():
 # --- Azure CNI: pods have secondary addresses of their node's NIC --------------------------------
 
 
-@pytest.fixture
-def azure_cni(monkeypatch):
-    """The mode as if it were allowed, by itself or with the options given."""
-    monkeypatch.setitem(subject.MODES, AZURE_CNI, "")
-    return lambda **options: Options(mode=AZURE_CNI, **options)
+def azure_cni(**options):
+    return Options(mode=AZURE_CNI, **options)
 
 
-def test_pods_have_addresses_of_the_nodes_subnet(azure_cni):
+def test_pods_have_addresses_of_the_nodes_subnet():
     plan = blueprint(azure_cni(nodes=2))
     assert (str(plan.subnet), plan.cluster, plan.routed) == ("10.10.0.0/20", plan.subnet, False)
     one, two = plan.vms
@@ -145,12 +158,12 @@ def test_pods_have_addresses_of_the_nodes_subnet(azure_cni):
 
 def test_other_modes_have_no_secondary_addresses():
     plan = blueprint(Options(nic_addresses=30))
-    assert (plan.nic_addresses, plan.kept) == (0, range(0))
+    assert plan.kept == range(0)
     assert not any(vm.pod_addresses for vm in plan.vms)
 
 
 @pytest.mark.parametrize("start", [1, 100])
-def test_no_address_is_two_nics_and_all_are_the_labs_own(azure_cni, start):
+def test_no_address_is_two_nics_and_all_are_the_labs_own(start):
     plan = blueprint(azure_cni(nodes=start))
     if start == 1:
         plan = grown(without(grown(plan, 5), "vm3"), 7)
@@ -162,7 +175,7 @@ def test_no_address_is_two_nics_and_all_are_the_labs_own(azure_cni, start):
     assert set(plan.vms) <= largest, "a number always has the same addresses"
 
 
-def test_how_many_addresses_a_nic_has_is_an_option(azure_cni):
+def test_how_many_addresses_a_nic_has_is_an_option():
     plan = blueprint(azure_cni(nodes=2, nic_addresses=3, subnet_cidr="10.10.4.0/23"))
     assert plan.vms[1].pod_addresses == tuple(
         Addr.parse(text) for text in ("10.10.5.3", "10.10.5.4", "10.10.5.5")
@@ -182,14 +195,14 @@ def test_how_many_addresses_a_nic_has_is_an_option(azure_cni):
         ({"nic_addresses": 0}, "--nic-addresses 0: must be 1 to 255"),
     ],
 )
-def test_what_azure_cni_has_no_room_for(azure_cni, options, sentence):
+def test_what_azure_cni_has_no_room_for(options, sentence):
     with pytest.raises(Invalid) as caught:
         blueprint(azure_cni(**options))
     assert sentence in str(caught.value)
     assert len(caught.value.problems) == 1
 
 
-def test_the_subnet_may_be_named_as_the_pods_range(azure_cni):
+def test_the_subnet_may_be_named_as_the_pods_range():
     plan = blueprint(azure_cni(cluster_cidr="10.10.0.0/20"))
     assert plan.cluster == plan.subnet
     full = blueprint(azure_cni(nodes=15, subnet_cidr="10.10.0.0/23"))
