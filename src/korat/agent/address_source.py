@@ -4,7 +4,7 @@ Not for the ways of giving addresses out; those are ``hostlocal`` and ``calico_i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from korat.core.errors import Unsupported
@@ -13,6 +13,16 @@ from korat.core.model.pod import Pod
 from korat.core.net.address import Addr
 
 HOST_LOCAL, CALICO = "host-local", "calico-ipam"
+
+
+@dataclass(frozen=True, slots=True)
+class IpamCall:
+    """What a source that asks another program hands on: the configuration as it came, and CNI_*."""
+
+    config: Mapping[str, object] = field(default_factory=dict)
+    path: str = ""
+    netns: str = ""
+    args: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,7 @@ class AddressRequest:
     requested: tuple[Addr, ...] = ()
     heir_of: Owner | None = None
     pod: Pod | None = None
+    call: IpamCall = field(default_factory=IpamCall)
 
 
 class AddressSource(Protocol):
@@ -37,7 +48,7 @@ class AddressSource(Protocol):
     def assign(self, request: AddressRequest) -> tuple[Addr, ...]:
         """Addresses for one interface; the same again when it asks again."""
 
-    def release(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
+    def release(self, request: AddressRequest) -> tuple[Addr, ...]:
         """Free an interface's addresses and return them."""
 
     def of(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
@@ -65,9 +76,9 @@ class AddressSources:
         """
         return self._of_type(request.ipam).assign(request)
 
-    def release(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
+    def release(self, request: AddressRequest) -> tuple[Addr, ...]:
         """Free an interface's addresses and return them."""
-        return self._of_type(ipam).release(network, ipam, owner)
+        return self._of_type(request.ipam).release(request)
 
     def of(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
         """An interface's addresses."""

@@ -66,13 +66,13 @@ class CalicoIpam:
             raise
         return tuple(sorted(found))
 
-    def release(self, network: str, _ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
+    def release(self, request: AddressRequest) -> tuple[Addr, ...]:
         """Free a container's addresses and return them.
 
         Raises:
             Unavailable: the store is away.
         """
-        return run(self.store, release_by_handle(_handle(network, owner), now()))
+        return run(self.store, release_by_handle(_handle(request.network, request.owner), now()))
 
     def of(self, network: str, _ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
         """A container's addresses, IPv4 first.

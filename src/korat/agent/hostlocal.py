@@ -132,9 +132,9 @@ class HostLocal:
         files = self._files(request.network, request.ipam)
         return files.assign(sets, request.owner, request.requested, request.heir_of)
 
-    def release(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
+    def release(self, request: AddressRequest) -> tuple[Addr, ...]:
         """Free an interface's addresses and return them; needs no pod CIDR."""
-        return self._files(network, ipam).release(owner)
+        return self._files(request.network, request.ipam).release(request.owner)
 
     def of(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
         """An interface's addresses."""

@@ -87,6 +87,7 @@ def run(environ: Mapping[str, str]) -> None:
         wait_programmed=lambda _key, timeout_s: _programmed(store, loop, timeout_s),
         ready=lambda: "" if loop.ready else "the first policy is not in the kernel",
         mtu_bytes=lambda: networking.pod_mtu_bytes(loop.enforced),
+        interface_prefixes=prefixes,
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(kernel))

@@ -9,20 +9,22 @@ Not for the protocol; ``korat.agent.cni`` speaks it.
 Source: Calico cni-plugin/pkg/{plugin,k8s}; CNI specification 1.1.0.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
 
-from korat.agent.address_source import AddressRequest, AddressSource
-from korat.agent.workload_endpoint import endpoint, key_of, pod_of, provide_profile, stored
-from korat.agent.workload_removal import Removal, alias_of, of_request, stale
+from korat.agent.address_source import AddressSource
+from korat.agent.workload_endpoint import LinkEnds, endpoint, key_of, pod_of, provide_profile
+from korat.agent.workload_removal import Removal, addresses_of, alias_of, of_request, stale
 from korat.agent.workload_request import Request
-from korat.agent.workload_result import addresses_of, differences, result
-from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Problem, Unavailable
+from korat.agent.workload_result import differences, result, result_addresses
+from korat.agent.workload_store import Endpoints, refuse_unready
+from korat.core.errors import Invalid, KoratError, NotFound, Problem
 from korat.core.ipam.hostlocal import Owner
 from korat.core.model.endpoint import WorkloadEndpoint
+from korat.core.model.felix import FelixSettings
 from korat.core.model.key import Key
 from korat.core.model.pod import Pod
 from korat.core.net.address import Addr, Prefix
@@ -31,8 +33,6 @@ from korat.drivers.store.client import Client
 from korat.ports import Store
 
 log = structlog.get_logger(__name__)
-
-_TRIES = 5
 
 
 class Links(Protocol):
@@ -59,6 +59,10 @@ def _kernels_own() -> int:
     return 0
 
 
+def _calicos_own() -> tuple[str, ...]:
+    return FelixSettings().interface_prefix
+
+
 @dataclass(frozen=True, slots=True)
 class Workloads:
     """The workloads of one node.
@@ -66,7 +70,8 @@ class Workloads:
     ``wait_programmed`` waits until the endpoint's policy is in the kernel, and says whether it is.
     ``forget`` deletes the tracked connections of addresses and says how many there were.
     ``ready`` gives the reason why the node cannot take workloads now, or nothing. ``mtu_bytes`` is
-    what a link gets whose configuration says nothing; 0 leaves it to the kernel.
+    what a link gets whose configuration says nothing; 0 leaves it to the kernel. The first of
+    ``interface_prefixes`` begins the names of links.
     """
 
     node_name: str
@@ -77,6 +82,7 @@ class Workloads:
     forget: Callable[[Iterable[Addr]], int]
     ready: Callable[[], str] = _always_ready
     mtu_bytes: Callable[[], int] = _kernels_own
+    interface_prefixes: Callable[[], tuple[str, ...]] = _calicos_own
 
     def add(self, request: Request) -> dict[str, Any]:
         """Network one workload and return the CNI result; the same again when asked again.
@@ -86,18 +92,22 @@ class Workloads:
             Unavailable: the store is away, no address is free, or the policy takes too long.
             Invalid, Conflict, Unsupported: the request cannot be done as it is.
         """
-        _refuse_unready(self.ready())
-        pod = pod_of(request, self._client)
-        before = self._endpoint(key_of(request, self.node_name))
-        link = self.links.read(request.host_name, request.env.netns, request.owner.ifname)
+        refuse_unready(self.ready())
+        client, endpoints = Client(self.store), self._endpoints
+        pod = pod_of(request, client)
+        before = endpoints.find(key_of(request, self.node_name))
+        host_name = self._host_name(request, before)
+        link = self.links.read(host_name, request.env.netns, request.owner.ifname)
         try:
             addrs = self._assign(request, before, pod)
-            seen = self._linked(request, link, addrs)
-            provide_profile(request, self._client)
+            self._unlink_predecessor(request, host_name, before)
+            seen = self._linked(request, host_name, link, addrs)
+            provide_profile(request, client)
             networks = [str(Prefix.of(addr)) for addr in addrs]
-            wanted = endpoint(request, self.node_name, pod, networks, seen.pod_mac)
-            self._write(wanted, before)
-            self._wait(wanted.key, request)
+            ends = LinkEnds(host_name, seen.pod_mac)
+            wanted = endpoint(request, self.node_name, pod, networks, ends)
+            endpoints.write(wanted, before)
+            endpoints.wait(wanted.key, request.config.policy_setup_timeout_seconds)
             if before is not None and seen is not link:
                 # What its predecessor was permitted, also up to now, is not this container's.
                 self._forget(addrs, request.owner)
@@ -106,7 +116,7 @@ class Workloads:
             if link is None or link.owner != alias_of(request.config.name, request.owner):
                 self._undo(request)
             raise
-        return result(request, seen, addrs)
+        return result(request, host_name, seen, addrs)
 
     def delete(self, request: Request) -> None:
         """Take one workload's network away; whatever is missing is fine.
@@ -114,7 +124,7 @@ class Workloads:
         Raises:
             Unavailable: the store is away: the link is gone, the rest waits for another try.
         """
-        self._remove(of_request(request, self.node_name))
+        self._remove(self._removal(request))
 
     def check(self, request: Request) -> None:
         """Compare a workload's network with the result that its ADD gave.
@@ -126,18 +136,19 @@ class Workloads:
         config = request.config
         if config.prev_result is None:
             raise Invalid([Problem("CNI request", "prevResult", None, "CHECK needs it")])
-        seen = self.links.read(request.host_name, request.env.netns, request.owner.ifname)
+        key = key_of(request, self.node_name)
+        stored = self._endpoints.find(key)
+        host_name = self._host_name(request, stored)
+        seen = self.links.read(host_name, request.env.netns, request.owner.ifname)
         if seen is None:
-            raise NotFound(f"link {request.host_name} is gone")
-        faults = differences(request, seen)
+            raise NotFound(f"link {host_name} is gone")
+        faults = differences(request, host_name, seen)
         held = self.ipam.of(config.name, config.ipam, request.owner)
         faults += [
             f"address {addr} is not reserved for this container"
-            for addr in addresses_of(config.prev_result)
+            for addr in result_addresses(config.prev_result)
             if addr not in held
         ]
-        key = key_of(request, self.node_name)
-        stored = self._endpoint(key)
         if stored is None or stored.spec.container_id != request.owner.container_id:
             faults.append(f"{key} is not this container's")
         if faults:
@@ -156,7 +167,7 @@ class Workloads:
             )
         config, failures = request.config, []
         holders = self.ipam.owners(config.name, config.ipam)
-        for removal in stale(request, self.links.owners(), holders, self._endpoints()):
+        for removal in stale(request, self.links.owners(), holders, self._endpoints.of_network()):
             try:
                 self._remove(removal)
             except KoratError as error:
@@ -170,22 +181,18 @@ class Workloads:
         Raises:
             KoratError: it cannot, and why.
         """
-        _refuse_unready(self.ready())
+        refuse_unready(self.ready())
         self.ipam.check(request.config.ipam)
 
     @property
-    def _client(self) -> Client:
-        return Client(self.store)
+    def _endpoints(self) -> Endpoints:
+        return Endpoints(self.node_name, self.store, self.wait_programmed)
 
-    def _endpoint(self, key: Key) -> WorkloadEndpoint | None:
-        found = stored(self.store, key)
-        return found if isinstance(found, WorkloadEndpoint) else None
-
-    def _endpoints(self) -> Iterator[WorkloadEndpoint]:
-        """Those of this node."""
-        for found in self._client.read(["WorkloadEndpoint"]).by_key.values():
-            if isinstance(found, WorkloadEndpoint) and found.spec.node == self.node_name:
-                yield found
+    def _host_name(self, request: Request, before: WorkloadEndpoint | None) -> str:
+        """The name of the link: a container keeps the one it has, whatever is set meanwhile."""
+        if before is not None and before.spec.container_id == request.owner.container_id:
+            return before.spec.interface_name
+        return request.host_name(self.interface_prefixes()[0])
 
     def _assign(
         self, request: Request, before: WorkloadEndpoint | None, pod: Pod | None
@@ -194,21 +201,31 @@ class Workloads:
         heir_of = None
         if before is not None and before.spec.container_id != request.owner.container_id:
             heir_of = Owner(before.spec.container_id, request.owner.ifname)
-        config = request.config
+        asked = addresses_of(request, request.owner)
         return self.ipam.assign(
-            AddressRequest(config.name, config.ipam, request.owner, request.requested, heir_of, pod)
+            replace(asked, requested=request.requested, heir_of=heir_of, pod=pod)
         )
 
-    def _linked(self, request: Request, link: Seen | None, addrs: tuple[Addr, ...]) -> Seen:
+    def _unlink_predecessor(
+        self, request: Request, host_name: str, before: WorkloadEndpoint | None
+    ) -> None:
+        """An earlier container's link goes that has another name: names began otherwise then."""
+        if before is not None and before.spec.interface_name not in ("", host_name):
+            old = Owner(before.spec.container_id, request.owner.ifname)
+            self.links.delete(before.spec.interface_name, alias_of(request.config.name, old))
+
+    def _linked(
+        self, request: Request, host_name: str, link: Seen | None, addrs: tuple[Addr, ...]
+    ) -> Seen:
         """The workload's link: the one that is there if it is whole, else a new one."""
         alias = alias_of(request.config.name, request.owner)
         if link is not None:
             if link.owner == alias and _is_whole(link, addrs):
                 return link
-            self.links.delete(request.host_name)
+            self.links.delete(host_name)
         return self.links.create(
             Veth(
-                host_name=request.host_name,
+                host_name=host_name,
                 netns=request.env.netns,
                 ifname=request.owner.ifname,
                 addresses=addrs,
@@ -218,61 +235,39 @@ class Workloads:
             )
         )
 
-    def _write(self, wanted: WorkloadEndpoint, before: WorkloadEndpoint | None) -> None:
-        try:
-            if before is None:
-                self._client.create(wanted)
-            else:
-                self._client.update(wanted, before)
-        except (Conflict, NotFound):
-            # Somebody changed it since it was read.
-            self._client.apply(wanted)
-
-    def _wait(self, key: Key, request: Request) -> None:
-        timeout_s = request.config.policy_setup_timeout_seconds
-        if timeout_s and not self.wait_programmed(key, timeout_s):
-            raise Unavailable(f"the policy of {key} was not in the kernel after {timeout_s:g} s")
-
     def _undo(self, request: Request) -> None:
         """Take away what a failed ADD left; what cannot be, the runtime's DEL will."""
         try:
-            self._remove(of_request(request, self.node_name))
+            self._remove(self._removal(request))
         except KoratError as error:
             log.warning("a failed ADD is not undone", subject=request.subject, error=str(error))
 
     def _remove(self, gone: Removal) -> None:
         # The link first: it needs no store.
-        for host_name in gone.host_names:
-            self.links.delete(host_name, alias_of(gone.network, gone.owner))
-        self._forget(self.ipam.of(gone.network, gone.ipam, gone.owner), gone.owner)
+        self._unlink(gone)
+        asked = gone.addresses
+        self._forget(self.ipam.of(asked.network, asked.ipam, gone.owner), gone.owner)
         for key in gone.endpoints:
-            self._delete_endpoint(key, gone.owner.container_id)
-        self.ipam.release(gone.network, gone.ipam, gone.owner)
+            self._endpoints.delete(key, gone.owner.container_id)
+        self.ipam.release(asked)
+
+    def _removal(self, request: Request) -> Removal:
+        host_name = request.host_name(self.interface_prefixes()[0])
+        return of_request(request, self.node_name, host_name)
+
+    def _unlink(self, gone: Removal) -> None:
+        """Remove the link; under the name that it should have, or else wherever its alias is."""
+        if not gone.host_name or self.links.delete(gone.host_name, gone.alias):
+            return
+        for name, alias in self.links.owners().items():
+            if alias == gone.alias:
+                self.links.delete(name, alias)
 
     def _forget(self, addrs: Iterable[Addr], owner: Owner) -> None:
         try:
             self.forget(addrs)
         except KoratError as error:
             log.warning("connections are not forgotten", owner=owner, error=str(error))
-
-    def _delete_endpoint(self, key: Key, container_id: str) -> None:
-        for _ in range(_TRIES):
-            found = self._endpoint(key)
-            if found is None or found.spec.container_id != container_id:
-                return
-            try:
-                self._client.delete(key, found.metadata.resource_version)
-            except Conflict:
-                continue
-            except NotFound:
-                return
-            return
-        raise Unavailable(f"{key} is changed by others all the time")
-
-
-def _refuse_unready(reason: str) -> None:
-    if reason:
-        raise Unavailable(f"this node takes no workloads yet: {reason}")
 
 
 def _is_whole(link: Seen, addrs: tuple[Addr, ...]) -> bool:

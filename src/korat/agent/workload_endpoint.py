@@ -6,6 +6,7 @@ Source: Calico cni-plugin/pkg/plugin (the way without Kubernetes) and pkg/k8s.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from korat.agent.workload_request import Request
 from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unsupported
@@ -22,6 +23,13 @@ from korat.drivers.store.client import Client
 from korat.ports import Store
 
 _PLAIN = "cni"
+
+
+class LinkEnds(NamedTuple):
+    """What an endpoint says of its link."""
+
+    host_name: str
+    pod_mac: str
 
 
 def key_of(request: Request, node_name: str) -> Key:
@@ -44,7 +52,11 @@ def key_of(request: Request, node_name: str) -> Key:
 
 
 def stored(store: Store, key: Key) -> Resource | None:
-    """One object."""
+    """One object.
+
+    Raises:
+        Unavailable: the store is away.
+    """
     records = store.list([key]).records
     return resource_of(records[0]) if records else None
 
@@ -70,12 +82,12 @@ def pod_of(request: Request, client: Client) -> Pod | None:
 
 
 def endpoint(
-    request: Request, node_name: str, pod: Pod | None, ip_networks: Iterable[str], mac: str
+    request: Request, node_name: str, pod: Pod | None, ip_networks: Iterable[str], link: LinkEnds
 ) -> WorkloadEndpoint:
     """The endpoint as it is to be stored."""
     if pod is not None:
         return endpoint_of(
-            pod, node_name, request.owner.container_id, ip_networks, request.host_name, mac
+            pod, node_name, request.owner.container_id, ip_networks, link.host_name, link.pod_mac
         )
     key = key_of(request, node_name)
     labels = {NAMESPACE: key.namespace, ORCHESTRATOR: _PLAIN}
@@ -86,8 +98,8 @@ def endpoint(
         endpoint=request.owner.ifname,
         ip_networks=tuple(ip_networks),
         profiles=(request.config.name,),
-        interface_name=request.host_name,
-        mac=mac,
+        interface_name=link.host_name,
+        mac=link.pod_mac,
     )
     metadata = Metadata(name=key.name, namespace=key.namespace, labels=labels)
     return WorkloadEndpoint(metadata=metadata, spec=spec)

@@ -7,6 +7,7 @@ Source: CNI specification 1.1.0, "GC".
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from korat.agent.address_source import AddressRequest, IpamCall
 from korat.agent.workload_endpoint import key_of
 from korat.agent.workload_request import Request
 from korat.core.ipam.hostlocal import Owner
@@ -19,19 +20,37 @@ _MARK = "korat"
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One attachment to take away: whose it is, and where its parts may be."""
+    """One attachment to take away: whose addresses they are, and where its other parts may be.
 
-    network: str
-    ipam: Mapping[str, object]
-    owner: Owner
-    host_names: tuple[str, ...]
+    ``host_name`` is the link that it should have, empty for none; an alias tells of another.
+    """
+
+    addresses: AddressRequest
+    host_name: str
     endpoints: tuple[Key, ...]
 
+    @property
+    def owner(self) -> Owner:
+        """Whose it is."""
+        return self.addresses.owner
 
-def of_request(request: Request, node_name: str) -> Removal:
+    @property
+    def alias(self) -> str:
+        """What its link carries."""
+        return alias_of(self.addresses.network, self.owner)
+
+
+def of_request(request: Request, node_name: str, host_name: str) -> Removal:
     """What a DEL, or an ADD that failed, takes away."""
-    config, key = request.config, key_of(request, node_name)
-    return Removal(config.name, config.ipam, request.owner, (request.host_name,), (key,))
+    key = key_of(request, node_name)
+    return Removal(addresses_of(request, request.owner), host_name, (key,))
+
+
+def addresses_of(request: Request, owner: Owner) -> AddressRequest:
+    """Whose addresses a request is about, with what their source needs to let go of them."""
+    config, env = request.config, request.env
+    call = IpamCall(request.whole, env.path, env.netns, env.args)
+    return AddressRequest(config.name, config.ipam, owner, call=call)
 
 
 def stale(
@@ -62,9 +81,8 @@ def stale(
     wanted = {owner.container_id for owner in valid}
     known = {holder for holder in holders if holder.ifname or holder.container_id not in wanted}
     for owner in sorted({*ours, *known, *orphans} - valid):
-        names = (ours[owner],) if owner in ours else ()
         keys = (orphans[owner],) if owner in orphans else ()
-        yield Removal(config.name, config.ipam, owner, names, keys)
+        yield Removal(addresses_of(request, owner), ours.get(owner, ""), keys)
 
 
 def alias_of(network: str, owner: Owner) -> str:

@@ -20,6 +20,10 @@ _InterfaceName = Annotated[str, msgspec.Meta(pattern=r"^[^/:%\s]+$", max_length=
 
 _PLAIN_NAME_CHARS = 11
 
+#: The programs that ask: the one that makes a workload's network, and the one that adds policy to
+#: a network that another plugin made.
+PLUGIN, POLICY_PLUGIN = "korat", "korat-policy"
+
 
 class Attachment(msgspec.Struct, frozen=True):
     """One interface of one container that the runtime knows of."""
@@ -64,6 +68,7 @@ class Environment(msgspec.Struct, frozen=True):
     netns: str = msgspec.field(name="CNI_NETNS", default="")
     ifname: _InterfaceName | None = msgspec.field(name="CNI_IFNAME", default=None)
     args: str = msgspec.field(name="CNI_ARGS", default="")
+    path: str = msgspec.field(name="CNI_PATH", default="")
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -72,6 +77,9 @@ class Request(msgspec.Struct, frozen=True):
     command: str
     config: NetworkConfig
     env: Environment = Environment()
+    program: str = PLUGIN
+    #: The configuration with the keys that are for other plugins.
+    whole: dict[str, Any] = {}
 
     @property
     def owner(self) -> Owner:
@@ -98,13 +106,12 @@ class Request(msgspec.Struct, frozen=True):
         pairs = (item.partition("=") for item in self.env.args.split(";"))
         return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
-    @property
-    def host_name(self) -> str:
-        """The name of the host's end of the link."""
+    def host_name(self, prefix: str) -> str:
+        """The name of the host's end of the link, with the prefix that names endpoints."""
         namespace, pod = self.pod
         if pod:
-            return interface_name(namespace, pod)
-        return f"cali{self.owner.container_id[:_PLAIN_NAME_CHARS]}"
+            return interface_name(namespace, pod, prefix)
+        return f"{prefix}{self.owner.container_id[:_PLAIN_NAME_CHARS]}"
 
     @property
     def requested(self) -> tuple[Addr, ...]:
@@ -131,7 +138,14 @@ class Request(msgspec.Struct, frozen=True):
         return "/".join(self.pod) if self.pod[1] else self.env.container_id or ""
 
 
+class _Whole(msgspec.Struct):
+    """A request's configuration as it came."""
+
+    config: dict[str, Any]
+
+
 _DECODER = msgspec.json.Decoder(Request)
+_WHOLE = msgspec.json.Decoder(_Whole)
 
 
 def decode(line: bytes) -> Request:
@@ -141,6 +155,7 @@ def decode(line: bytes) -> Request:
         Invalid: it is not one, with the place of the fault.
     """
     try:
-        return _DECODER.decode(line)
+        request = _DECODER.decode(line)
+        return msgspec.structs.replace(request, whole=_WHOLE.decode(line).config)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid([Problem("CNI request", "", None, str(error))]) from error

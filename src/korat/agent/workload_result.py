@@ -1,6 +1,6 @@
 """A CNI result in each version's shape, and the comparison of one with what is there.
 
-Source: CNI specification 0.3.1 to 1.1.0, "Success" and "CHECK".
+Source: CNI specification 0.3.0 to 1.1.0, "Success" and "CHECK".
 """
 
 from collections.abc import Iterable
@@ -14,14 +14,16 @@ _GATEWAY = {Family.V4: GATEWAY_V4, Family.V6: GATEWAY_V6}
 _DEFAULT = {Family.V4: "0.0.0.0/0", Family.V6: "::/0"}
 
 #: The versions whose addresses say which IP version they are of.
-_WITH_IP_VERSION = ("0.3.1", "0.4.0")
+_WITH_IP_VERSION = ("0.3.0", "0.3.1", "0.4.0")
 #: The versions whose interfaces say their MTU.
 _WITH_MTU = ("1.1.0",)
 
 _POD_INTERFACE = 1
 
 
-def result(request: Request, seen: Seen, addresses: Iterable[Addr]) -> dict[str, Any]:
+def result(
+    request: Request, host_name: str, seen: Seen, addresses: Iterable[Addr]
+) -> dict[str, Any]:
     """What ADD prints: both ends of the link, the pod's addresses and its default routes."""
     version = request.config.cni_version
     mtu = {"mtu": seen.mtu_bytes} if version in _WITH_MTU else {}
@@ -29,7 +31,7 @@ def result(request: Request, seen: Seen, addresses: Iterable[Addr]) -> dict[str,
     return {
         "cniVersion": version,
         "interfaces": [
-            {"name": request.host_name, "mac": seen.host_mac, **mtu},
+            {"name": host_name, "mac": seen.host_mac, **mtu},
             {
                 "name": request.owner.ifname,
                 "mac": seen.pod_mac,
@@ -43,26 +45,26 @@ def result(request: Request, seen: Seen, addresses: Iterable[Addr]) -> dict[str,
     }
 
 
-def differences(request: Request, seen: Seen) -> list[str]:
+def differences(request: Request, host_name: str, seen: Seen) -> list[str]:
     """How the link differs from the result that ADD gave, a sentence each.
 
     Only what korat made is compared: a plugin after it may have added more.
     """
     previous = request.config.prev_result or {}
-    faults = [] if seen.up else [f"link {request.host_name} is not up on both ends"]
-    faults += _mac_faults(previous, {request.host_name: seen.host_mac})
+    faults = [] if seen.up else [f"link {host_name} is not up on both ends"]
+    faults += _mac_faults(previous, {host_name: seen.host_mac})
     faults += _mac_faults(previous, {request.owner.ifname: seen.pod_mac})
-    for addr in addresses_of(previous):
+    for addr in result_addresses(previous):
         if addr not in seen.addresses:
             faults.append(f"{request.owner.ifname} has lost its address {addr}")
         if addr not in seen.host_routes:
-            faults.append(f"the node has no route to {addr} over {request.host_name}")
+            faults.append(f"the node has no route to {addr} over {host_name}")
         if addr.family not in seen.default_routes:
             faults.append(f"the pod has no IPv{addr.family.value} default route")
     return faults
 
 
-def addresses_of(previous: dict[str, Any]) -> list[Addr]:
+def result_addresses(previous: dict[str, Any]) -> list[Addr]:
     """The addresses of korat's own interface in an earlier result; what is malformed has none."""
     addrs = []
     for ip in previous.get("ips", ()):

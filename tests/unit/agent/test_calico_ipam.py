@@ -104,8 +104,8 @@ def test_of_two_one_alone_is_given_back(store):
 def test_release_and_again(store):
     source = CalicoIpam(store, "n1")
     addrs = source.assign(asked())
-    assert source.release("net", {}, owner(1)) == addrs
-    assert source.release("net", {}, owner(1)) == ()
+    assert source.release(AddressRequest("net", {}, owner(1))) == addrs
+    assert source.release(AddressRequest("net", {}, owner(1))) == ()
     assert source.of("net", {}, owner(1)) == ()
     assert source.owners("net", {}) == frozenset()
 
@@ -136,7 +136,7 @@ def test_an_address_by_name(store):
     assert source.assign(asked(requested=(wanted,))) == (wanted,)
     with pytest.raises(Conflict, match=r"10\.1\.7\.7"):
         source.assign(asked(2, pod=pod(ipAddrs='["10.1.7.7"]')))
-    source.release("net", {}, owner(1))
+    source.release(AddressRequest("net", {}, owner(1)))
     assert source.assign(asked(2, pod=pod(ipAddrs='["10.1.7.7"]'))) == (wanted,)
 
 

@@ -126,7 +126,7 @@ def test_release_needs_no_pod_cidr(tmp_path):
     ipam = {"subnet": "usePodCidr", "dataDir": str(tmp_path)}
     HostLocal(lambda: [Prefix.parse("10.0.0.0/28")]).assign(AddressRequest("net", ipam, owner(1)))
     lost = HostLocal(list)
-    assert lost.release("net", ipam, owner(1)) == (Addr.parse("10.0.0.2"),)
+    assert lost.release(AddressRequest("net", ipam, owner(1))) == (Addr.parse("10.0.0.2"),)
     with pytest.raises(Unavailable, match="pod CIDR"):
         lost.check(ipam)
 
@@ -204,5 +204,5 @@ def test_real_host_local_does_the_same_in_the_same_folder(tmp_path, ipam):
             if step % 4 == 1:
                 mixed.call("DEL", gone)
             else:
-                ours.release("net", config, gone)
+                ours.release(AddressRequest("net", config, gone))
         assert contents(tmp_path / "mixed" / "net") == contents(tmp_path / "real" / "net"), step

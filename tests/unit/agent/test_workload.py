@@ -197,6 +197,10 @@ def test_pod_in_the_nodes_own_network_is_refused(store, ask):
         workloads(store).add(ask(pod_name="host"))
 
 
+def release(work, request, owner):
+    work.ipam.release(AddressRequest("net", request.config.ipam, owner))
+
+
 def broken_links(work, links, store):
     links.refuse = Conflict("no veth today")
     return work
@@ -313,7 +317,7 @@ def test_check_passes_after_add_and_says_all_that_is_wrong(store, links, ask):
         host_routes=frozenset(),
         default_routes=frozenset(),
     )
-    work.ipam.release("net", check.config.ipam, check.owner)
+    release(work, check, check.owner)
     Client(store).delete(next(iter(endpoints(store).values())).key)
     with pytest.raises(NotFound) as failed:
         work.check(check)
@@ -345,6 +349,56 @@ def test_check_of_what_is_gone_or_has_no_result(store, links, ask):
         work.check(ask("CHECK", prevResult={}))
 
 
+# The prefix that names endpoints.
+
+
+def prefixed(work, *prefixes):
+    return replace(work, interface_prefixes=lambda: prefixes)
+
+
+def test_the_first_prefix_names_links(store, links, ask):
+    work = prefixed(workloads(store, links), "azv", "veth")
+    result = work.add(ask())
+    work.add(ask(container="0123456789abcdef", pod_name=""))
+    names = {interface_name("shop", "web", "azv"), "azv0123456789a"}
+    assert set(links.links) == names
+    assert result["interfaces"][0]["name"] in names
+    assert {e.spec.interface_name for e in endpoints(store).values()} == names
+    work.check(ask("CHECK", prevResult=result))
+
+
+def test_another_prefix_loses_no_link_that_is_there(store, links, ask):
+    work = workloads(store, links)
+    result = work.add(ask())
+    later = prefixed(work, "azv")
+    later.check(ask("CHECK", prevResult=result))
+    assert later.add(ask())["interfaces"] == result["interfaces"], "asked again it is the same"
+    later.delete(ask("DEL"))
+    assert_nothing_left(work, links, store, ask())
+
+
+def test_another_prefix_and_a_new_container_of_the_pod(store, links, ask):
+    work = workloads(store, links)
+    old = work.add(ask())
+    later = prefixed(work, "azv")
+    new = later.add(ask(container="c2"))
+    assert new["ips"] == old["ips"]
+    assert set(links.links) == {interface_name("shop", "web", "azv")}, "two would share an address"
+    later.delete(ask("DEL"))
+    assert endpoints(store), "the old container's end is not the new one's"
+    later.delete(ask("DEL", container="c2"))
+    assert_nothing_left(work, links, store, ask())
+
+
+def test_a_link_under_another_prefix_goes_without_the_store(store, links, ask):
+    work = workloads(store, links)
+    work.add(ask())
+    store.away = True
+    with pytest.raises(Unavailable):
+        prefixed(work, "azv").delete(ask("DEL"))
+    assert links.links == {}
+
+
 def valid(*attachments):
     return {
         "cni.dev/valid-attachments": [{"containerID": c, "ifname": "eth0"} for c in attachments]
@@ -369,13 +423,13 @@ def test_gc_finds_each_part_alone(store, links, ask):
     """A link, an address, an endpoint that lost the others; another network's stay."""
     work = workloads(store, links)
     work.add(ask(container="a"))
-    work.ipam.release("net", ask().config.ipam, Owner("a", "eth0"))
+    release(work, ask(), Owner("a", "eth0"))
     Client(store).delete(next(iter(endpoints(store).values())).key)
     work.ipam.assign(AddressRequest("net", ask().config.ipam, Owner("b", "eth0")))
     work.add(ask(container="other", pod_name="db", name="othernet"))
     work.add(ask(container="c", pod_name="", ifname="eth7"))
     links.delete("calic")
-    work.ipam.release("net", ask().config.ipam, Owner("c", "eth7"))
+    release(work, ask(), Owner("c", "eth7"))
     work.gc(ask("GC", **valid()))
     assert held(work, ask()) == {}
     assert set(links.links) == {interface_name("shop", "db")}

@@ -54,6 +54,9 @@ AZURE_VNET = "korat/azure-vnet"
 #: There too: the prefixes of its subnets, where Azure gives addresses to network interfaces.
 AZURE_SUBNETS = "korat/azure-subnets"
 
+#: On a WorkloadEndpoint whose link another CNI plugin made: the name of that plugin's network.
+CNI_NETWORK = "korat/cni-network"
+
 #: On an EndpointSlice: the service of its namespace whose endpoints it holds.
 SERVICE_NAME = "kubernetes.io/service-name"
 #: There too: who keeps the slice.
