@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from korat.core.net.address import Addr
 from korat.drivers.kernel import local_route, namespace
@@ -81,6 +82,83 @@ def test_a_missing_interface_waits_and_others_routes_stay(node: str):
     assert synced(node, {POD: "calinot"}).waiting == {POD}
     assert synced(node, {}).removed == frozenset()
     assert routes(node) == {"10.9.0.77": ("calia", 4)}
+
+
+BOOT, STATIC = 3, 4
+
+
+def other_route(node: str, verb: str, interface: str, proto: int = BOOT) -> None:
+    """What another CNI plugin does to the route to POD."""
+
+    def change() -> None:
+        with IPRoute() as ip:
+            index = ip.link_lookup(ifname=interface)[0]
+            ip.route(verb, dst=f"{POD}/32", oif=index, proto=proto, scope="link")
+
+    namespace.run_in(node, change)
+
+
+@pytest.mark.parametrize("proto", [BOOT, STATIC])
+def test_the_same_route_of_another_plugin_serves_until_it_goes(node: str, proto: int):
+    other_route(node, "add", "calia", proto)
+    assert synced(node, {POD: "calia"}) == local_route.Synced(frozenset(), frozenset())
+    assert routes(node) == {"10.9.0.2": ("calia", proto)}
+    other_route(node, "del", "calia", proto)
+    synced(node, {POD: "calia"})
+    assert routes(node) == {"10.9.0.2": ("calia", ROUTE_PROTOCOL)}
+
+
+def test_another_plugins_route_stays_when_the_endpoint_goes(node: str):
+    other_route(node, "add", "calia")
+    synced(node, {POD: "calia"})
+    assert synced(node, {}).removed == frozenset()
+    assert routes(node) == {"10.9.0.2": ("calia", BOOT)}
+
+
+def test_another_plugins_route_to_elsewhere_does_not_serve(node: str):
+    other_route(node, "add", "calib")
+    synced(node, {POD: "calia"})
+    assert routes(node) == {"10.9.0.2": ("calia", ROUTE_PROTOCOL)}
+
+
+def test_the_same_of_ipv6(node: str):
+    pod = Addr.parse("fd00:9::2")
+
+    def found() -> list[tuple[str, int]]:
+        with IPRoute() as ip:
+            return [
+                (r.get_attr("RTA_DST"), r["proto"])
+                for r in ip.get_routes(family=10, table=254)
+                if r["dst_len"] == 128
+            ]
+
+    def change(verb: str) -> None:
+        with IPRoute() as ip:
+            index = ip.link_lookup(ifname="calia")[0]
+            ip.route(verb, family=10, dst=f"{pod}/128", oif=index, proto=BOOT)
+
+    namespace.run_in(node, lambda: change("add"))
+    synced(node, {pod: "calia"})
+    assert namespace.run_in(node, found) == [(str(pod), BOOT)]
+    namespace.run_in(node, lambda: change("del"))
+    synced(node, {pod: "calia"})
+    assert namespace.run_in(node, found) == [(str(pod), ROUTE_PROTOCOL)]
+
+
+def test_a_host_route_of_anothers_that_goes_is_heard_and_ones_own_is_not(node: str):
+    heard = threading.Event()
+    other_route(node, "add", "calia")
+    synced(node, {OTHER: "calib"})
+    monitor = namespace.run_in(node, lambda: Monitor("korat", heard.set, lambda: None))
+    try:
+        synced(node, {})
+        with pytest.raises(NetlinkError):
+            other_route(node, "del", "calib")
+        assert not heard.wait(0.2), "its own route, and one that is not there"
+        other_route(node, "del", "calia")
+        assert heard.wait(WAIT_S)
+    finally:
+        monitor.close()
 
 
 def test_the_second_time_changes_nothing(node: str):

@@ -4,7 +4,7 @@ The wire is one line of JSON each way; see ``korat.cni.agent``. Requests run in 
 ``_WORKERS`` at a time; one workload's requests run one after the other, and a GC runs alone. A DEL
 that the store cannot take now is queued on disk, answered with success, and tried again.
 
-Not for the work itself; ``korat.agent.workload`` does it.
+Not for the work itself; ``korat.agent.workload`` and ``korat.agent.chained`` do it.
 Source: CNI specification 1.1.0; unix(7) for SO_PEERCRED.
 """
 
@@ -23,8 +23,8 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
+from korat.agent.cni_program import Program
 from korat.agent.cni_queue import DeletionQueue
-from korat.agent.workload import Workloads
 from korat.agent.workload_request import Request, decode
 from korat.core.errors import (
     Conflict,
@@ -58,9 +58,7 @@ _CODES: tuple[tuple[type[KoratError], int], ...] = (
 )
 
 
-async def serve(
-    path: Path, workloads: Workloads, started: Callable[[], None] | None = None
-) -> None:
+async def serve(path: Path, workloads: Program, started: Callable[[], None] | None = None) -> None:
     """Answer requests at ``path`` until cancelled; ``started`` is called once it listens.
 
     What was queued while nobody listened is carried out first thing after.
@@ -110,7 +108,7 @@ def _listen(path: Path) -> socket.socket:
 class _Server:
     """What the connections share: the threads, the locks and the queue."""
 
-    def __init__(self, workloads: Workloads, queue: DeletionQueue) -> None:
+    def __init__(self, workloads: Program, queue: DeletionQueue) -> None:
         self._workloads = workloads
         self._queue = queue
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="cni")
@@ -208,7 +206,7 @@ class _Server:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, request)
 
 
-def _work(workloads: Workloads, request: Request) -> Callable[[Request], Any]:
+def _work(workloads: Program, request: Request) -> Callable[[Request], Any]:
     match request.command:
         case "ADD":
             return workloads.add

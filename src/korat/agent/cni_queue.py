@@ -1,7 +1,8 @@
 """Deletions that wait on disk until they can be carried out.
 
 The plugin leaves them there while the agent is away, and the agent while the store is. One file
-``<container id>@<interface>.json`` each, holding the request as it comes over the socket.
+``<container id>@<interface>.json`` each, for another program
+than korat ``<program>@`` before it, holding the request as it comes over the socket.
 Not for carrying them out.
 """
 
@@ -11,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from korat.agent.workload_request import Request, decode
+from korat.cni.request import PLUGIN
 from korat.core.errors import Invalid
 
 log = structlog.get_logger(__name__)
@@ -31,7 +33,8 @@ class DeletionQueue:
         """Keep a request; the same interface's earlier one is replaced."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = request.owner
-        path = self._folder / f"{owner.container_id}@{owner.ifname}.json"
+        program = "" if request.program == PLUGIN else f"{request.program}@"
+        path = self._folder / f"{program}{owner.container_id}@{owner.ifname}.json"
         unfinished = path.with_name(f"{path.name}.new")
         with unfinished.open("wb") as file:
             file.write(line)

@@ -206,7 +206,7 @@ class NodeState:
             tunnels=around.sources,
             pools=(*made.pools, *around.pools),
         )
-        return _Frame(made, (*problems, *around.problems))
+        return _Frame(made, (*problems, *_block_routes(felix), *around.problems))
 
     def _govern(self, felix: FelixSettings) -> None:
         """Find out what governs the node's own interfaces, and which sets that asks for."""
@@ -269,6 +269,16 @@ def _not_tunnelled(objects: Iterable[Resource]) -> Iterator[Problem]:
         if isinstance(each, IPPool) and each.spec.vxlan_mode not in _PLAIN:
             rule = "is not carried out: set CALICO_NETWORKING_BACKEND to vxlan on every node"
             yield Problem(each.title, "spec.vxlanMode", each.spec.vxlan_mode, rule)
+
+
+def _block_routes(felix: FelixSettings) -> Iterator[Problem]:
+    """What a node with tunnels says to routes that should follow other nodes' workloads."""
+    if felix.routes_of_workloads:
+        rule = (
+            "is not carried out with CALICO_NETWORKING_BACKEND=vxlan: tunnels follow Calico's"
+            " address blocks; set it to CalicoIPAM"
+        )
+        yield Problem("", "routeSource", "WorkloadIPs", rule)
 
 
 def _node_addresses(each: Resource) -> Iterator[Addr]:

@@ -19,7 +19,9 @@ import structlog
 
 from korat.agent.address_source import CALICO, HOST_LOCAL, AddressSources
 from korat.agent.calico_ipam import CalicoIpam
+from korat.agent.chained import ChainedWorkloads
 from korat.agent.cni import serve
+from korat.agent.cni_program import Program, Programs
 from korat.agent.feed import Batch, Feed
 from korat.agent.hostlocal import HostLocal
 from korat.agent.intent import NodeState
@@ -33,8 +35,11 @@ from korat.agent.settings import NodeSettings, node_settings
 from korat.agent.startup import announce, own_addresses
 from korat.agent.workload import Workloads
 from korat.core.errors import Conflict, Unavailable
+from korat.core.model.felix import settings as felix_settings
+from korat.core.model.key import Key
 from korat.drivers.kernel.conntrack import Conntrack
 from korat.drivers.kernel.monitor import Monitor
+from korat.drivers.kernel.pod_end import PodEnds
 from korat.drivers.kernel.veth import Veths
 from korat.drivers.report import NodeReport, publish, publish_tunnels
 from korat.drivers.store.client import Client
@@ -78,17 +83,7 @@ def run(environ: Mapping[str, str]) -> None:
     )
     observer = Observer(settings.node_name, settings.run_dir, lambda: loop.enforced)
     conntrack = Conntrack()
-    workloads = Workloads(
-        node_name=settings.node_name,
-        store=store,
-        links=Veths(),
-        ipam=_address_sources(store, networking),
-        forget=conntrack.forget,
-        wait_programmed=lambda _key, timeout_s: _programmed(store, loop, timeout_s),
-        ready=lambda: "" if loop.ready else "the first policy is not in the kernel",
-        mtu_bytes=lambda: networking.pod_mtu_bytes(loop.enforced),
-        interface_prefixes=prefixes,
-    )
+    programs = _programs(settings, environ, store, loop, networking, conntrack)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(kernel))
         stack.enter_context(conntrack)
@@ -96,15 +91,15 @@ def run(environ: Mapping[str, str]) -> None:
         stack.callback(networking.close)
         feed = Feed(store, _heard(loop, networking), lost)
         stack.enter_context(_threads(loop, feed, observer, networking))
-        asyncio.run(_serve_until_told(settings.socket_path, workloads))
+        asyncio.run(_serve_until_told(settings.socket_path, programs))
 
 
-async def _serve_until_told(path: Path, workloads: Workloads) -> None:
+async def _serve_until_told(path: Path, programs: Program) -> None:
     """Answer CNI requests until SIGTERM or SIGINT."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
-    server = asyncio.create_task(serve(path, workloads))
+    server = asyncio.create_task(serve(path, programs))
     ended = asyncio.create_task(told.wait())
     await asyncio.wait({server, ended}, return_when=asyncio.FIRST_COMPLETED)
     ended.cancel()
@@ -112,6 +107,50 @@ async def _serve_until_told(path: Path, workloads: Workloads) -> None:
         server.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await server
+
+
+def _programs(
+    settings: NodeSettings,
+    environ: Mapping[str, str],
+    store: Store,
+    loop: NodeLoop,
+    networking: Networking,
+    conntrack: Conntrack,
+) -> Programs:
+    """The node's side of CNI."""
+    told, _ = felix_settings(settings.node_name, {}, (), environ)
+
+    def ready() -> str:
+        return "" if loop.ready else "the first policy is not in the kernel"
+
+    def programmed(_key: Key, timeout_s: float) -> bool:
+        return _programmed(store, loop, timeout_s)
+
+    def prefixes() -> tuple[str, ...]:
+        """As they are enforced; until then as told at start."""
+        return (loop.enforced.felix if loop.enforced else told).interface_prefix
+
+    network = Workloads(
+        node_name=settings.node_name,
+        store=store,
+        links=Veths(),
+        ipam=_address_sources(store, networking),
+        forget=conntrack.forget,
+        wait_programmed=programmed,
+        ready=ready,
+        mtu_bytes=lambda: networking.pod_mtu_bytes(loop.enforced),
+        interface_prefixes=prefixes,
+    )
+    policy = ChainedWorkloads(
+        node_name=settings.node_name,
+        store=store,
+        pods=PodEnds(),
+        wait_programmed=programmed,
+        forget=conntrack.forget,
+        ready=ready,
+        interface_prefixes=prefixes,
+    )
+    return Programs(network, policy)
 
 
 def _address_sources(store: Store, networking: Networking) -> AddressSources:

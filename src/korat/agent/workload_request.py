@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from korat.cni.request import PLUGIN
 from korat.core.errors import Invalid, Problem
 from korat.core.ipam.hostlocal import Owner
 from korat.core.model.key import DEFAULT_NAMESPACE
@@ -19,10 +20,6 @@ _Identifier = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*
 _InterfaceName = Annotated[str, msgspec.Meta(pattern=r"^[^/:%\s]+$", max_length=15)]
 
 _PLAIN_NAME_CHARS = 11
-
-#: The programs that ask: the one that makes a workload's network, and the one that adds policy to
-#: a network that another plugin made.
-PLUGIN, POLICY_PLUGIN = "korat", "korat-policy"
 
 
 class Attachment(msgspec.Struct, frozen=True):

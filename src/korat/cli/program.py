@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from korat.cli.node_status import status as node_status
-from korat.cni.install import IPAM
-from korat.core.errors import Invalid, Problem, Unsupported
+from korat.cni.install import IPAM, install, install_policy
+from korat.core.errors import Invalid, KoratError, Problem, Unsupported
 from korat.drivers.log import configure
 
 node = typer.Typer(add_completion=False, help="The program of each node.")
@@ -51,16 +51,39 @@ def controllers_run() -> None:
 
 @cni.command("install")
 def cni_install(
+    *,
     bin_dir: Annotated[str, typer.Option(help="Where the plugins go.")] = "/opt/cni/bin",
     conf_dir: Annotated[str, typer.Option(help="Where their list goes.")] = "/etc/cni/net.d",
     ipam: Annotated[
-        str, typer.Option(help="host-local: the node's podCIDR. calico-ipam: Calico's pools.")
+        str,
+        typer.Option(
+            help="host-local: the node's podCIDR. calico-ipam: Calico's pools. azure-vnet-ipam:"
+            " Azure's plugin, which must be in the same folder."
+        ),
     ] = "host-local",
+    policy_only: Annotated[
+        bool,
+        typer.Option(help="Put policy after the plugin that makes the network, into its list."),
+    ] = False,
+    conflist: Annotated[
+        str, typer.Option(help="That list; without it the first of the configurations.")
+    ] = "",
 ) -> None:
     """Install the CNI plugins and their configuration on this machine."""
     if ipam not in IPAM:
         raise Invalid([Problem("", "--ipam", ipam, f"must be one of: {', '.join(IPAM)}")])
-    _call("korat.cni.install", "install", Path(bin_dir), Path(conf_dir), {"ipam": IPAM[ipam]})
+    if conflist and not policy_only:
+        raise Invalid([Problem("", "--conflist", conflist, "goes with --policy-only")])
+    folders = Path(bin_dir), Path(conf_dir)
+    try:
+        if policy_only:
+            install_policy(*folders, Path(conflist) if conflist else None)
+        else:
+            install(*folders, {"ipam": IPAM[ipam]})
+    except ValueError as error:
+        raise KoratError(str(error)) from error
+    except OSError as error:
+        raise KoratError(f"{error.filename or bin_dir}: {error.strerror}") from error
 
 
 def _call(module: str, function: str, *arguments: object) -> Any:  # noqa: ANN401  # programs differ

@@ -1,8 +1,8 @@
 """One question to the agent over its unix socket, and the answer.
 
-The wire: the plugin connects, writes one line of JSON ``{"command", "env", "config"}``, reads one
-line of JSON, ``{"result": ...}`` or ``{"error": {"code", "msg", "details"}}``, and closes.
-Not for what to do when the agent is away: that depends on the command.
+The wire: the plugin connects, writes one line of JSON ``{"program", "command", "env", "config"}``,
+reads one line of JSON, ``{"result": ...}`` or ``{"error": {"code", "msg", "details"}}``, and
+closes. Not for what to do when the agent is away: that depends on the command.
 """
 
 import json

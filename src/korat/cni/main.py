@@ -3,7 +3,7 @@
 It holds no credentials and touches no network: it checks the request and hands it to the agent.
 Pods wait for it, so it imports nothing that is slow: no dataclasses, no pathlib, no argparse.
 Not for a person; ``korat cni`` is.
-Source: CNI specification 0.3.1 to 1.1.0.
+Source: CNI specification 0.3.0 to 1.1.0.
 """
 
 import json
@@ -14,21 +14,21 @@ from typing import BinaryIO, TextIO
 
 from korat.cni import agent, spool
 from korat.cni.error import NOT_AVAILABLE, TRY_AGAIN_LATER, CniError
-from korat.cni.request import VERSIONS, Request, command_of, read
+from korat.cni.request import PLUGIN, VERSIONS, Request, command_of, read
 
 
-def main() -> int:
-    """Run as the program that a container runtime starts."""
-    return run(os.environ, sys.stdin.buffer, sys.stdout)
+def main(program: str = PLUGIN) -> int:
+    """Run as the program of this name that a container runtime starts."""
+    return run(os.environ, sys.stdin.buffer, sys.stdout, program)
 
 
-def run(environ: Mapping[str, str], stdin: BinaryIO, stdout: TextIO) -> int:
+def run(environ: Mapping[str, str], stdin: BinaryIO, stdout: TextIO, program: str = PLUGIN) -> int:
     """Do one command and print its outcome; returns the exit code."""
     version = VERSIONS[-1]
     try:
         if command_of(environ) == "VERSION":
             return _print(stdout, {"cniVersion": version, "supportedVersions": VERSIONS})
-        request = read(environ, stdin)
+        request = read(environ, stdin, program)
         version = request.version
         result = _do(request)
     except CniError as error:

@@ -20,7 +20,11 @@ from korat.cni.error import (
     CniError,
 )
 
-VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+#: The programs of this code: the one that makes a pod's network, and the one that adds policy to
+#: what another plugin made.
+PLUGIN, POLICY_PLUGIN = "korat", "korat-policy"
+
+VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
 #: Where the agent keeps its runtime files unless it is told otherwise, and its socket's name there.
 RUN_DIR = "/run/korat"
@@ -54,15 +58,18 @@ _REQUIRED = {
 # The version that brought the command; all others have always been there.
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 
-_VARIABLES = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS")
+_VARIABLES = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH")
 
 
 class Request:
     """One checked request: the command, the CNI_* variables and the network configuration."""
 
-    __slots__ = ("command", "config", "env")
+    __slots__ = ("command", "config", "env", "program")
 
-    def __init__(self, command: str, env: dict[str, str], config: dict[str, object]) -> None:
+    def __init__(
+        self, program: str, command: str, env: dict[str, str], config: dict[str, object]
+    ) -> None:
+        self.program = program
         self.command = command
         self.env = env
         self.config = config
@@ -85,7 +92,12 @@ class Request:
 
     def encoded(self) -> bytes:
         """The request as the agent reads it: one line of JSON."""
-        body = {"command": self.command, "env": self.env, "config": self.config}
+        body = {
+            "program": self.program,
+            "command": self.command,
+            "env": self.env,
+            "config": self.config,
+        }
         return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
@@ -105,7 +117,7 @@ def command_of(environ: Mapping[str, str]) -> str:
     return command
 
 
-def read(environ: Mapping[str, str], stdin: BinaryIO) -> Request:
+def read(environ: Mapping[str, str], stdin: BinaryIO, program: str = PLUGIN) -> Request:
     """Read and check everything a command other than VERSION needs.
 
     Raises:
@@ -117,7 +129,7 @@ def read(environ: Mapping[str, str], stdin: BinaryIO) -> Request:
     config = _config(stdin)
     _check_version(command, config)
     _check_config(config)
-    return Request(command, env, config)
+    return Request(program, command, env, config)
 
 
 def _check_environment(command: str, env: Mapping[str, str]) -> None:
@@ -128,7 +140,8 @@ def _check_environment(command: str, env: Mapping[str, str]) -> None:
         ("CNI_CONTAINERID", _identifier_fault(env.get("CNI_CONTAINERID"), _MAX_CONTAINER_ID)),
         ("CNI_IFNAME", _interface_fault(env.get("CNI_IFNAME"))),
         ("CNI_NETNS", _path_fault(env.get("CNI_NETNS"))),
-        ("CNI_ARGS", "" if env.get("CNI_ARGS", "").isprintable() else "is not plain text"),
+        ("CNI_ARGS", _text_fault(env.get("CNI_ARGS"))),
+        ("CNI_PATH", _text_fault(env.get("CNI_PATH"))),
     ):
         if fault:
             raise CniError(INVALID_ENVIRONMENT, f"{name} {env[name]!r} {fault}")
@@ -166,6 +179,10 @@ def _path_fault(text: str | None) -> str:
     return ""
 
 
+def _text_fault(text: str | None) -> str:
+    return "" if text is None or text.isprintable() else "is not plain text"
+
+
 def _config(stdin: BinaryIO) -> dict[str, object]:
     try:
         text = stdin.read(MAX_CONFIG_BYTES + 1)
@@ -195,7 +212,7 @@ def _check_version(command: str, config: Mapping[str, object]) -> None:
             f"cniVersion {version!r} is not supported",
             f"supported versions: {known}",
         )
-    # The four versions are in order, so their places compare as they do.
+    # The versions are in order, so their places compare as they do.
     since = _SINCE.get(command, VERSIONS[0])
     if VERSIONS.index(version) < VERSIONS.index(since):
         raise CniError(

@@ -1,7 +1,8 @@
 """Deletions that the agent was not there to take: one file each, which the agent drains.
 
 A file ``<container id>@<interface>.json`` in ``cni-del`` beside the agent's socket holds the
-request as it would have gone over the socket. A second DEL of the same interface replaces it.
+request as it would have gone over the socket; another program than korat puts ``<program>@`` before
+it. A second DEL of the same interface replaces it.
 """
 
 # Importing pathlib would be a fifth of the plugin's start.
@@ -10,7 +11,7 @@ request as it would have gone over the socket. A second DEL of the same interfac
 import os
 
 from korat.cni.error import TRY_AGAIN_LATER, CniError
-from korat.cni.request import Request
+from korat.cni.request import PLUGIN, Request
 
 FOLDER = "cni-del"
 
@@ -25,7 +26,8 @@ def put(request: Request) -> str:
         CniError: the folder is full or cannot be written; the runtime will try again.
     """
     folder = os.path.join(os.path.dirname(request.socket), FOLDER)
-    name = f"{request.env['CNI_CONTAINERID']}@{request.env['CNI_IFNAME']}.json"
+    program = "" if request.program == PLUGIN else f"{request.program}@"
+    name = f"{program}{request.env['CNI_CONTAINERID']}@{request.env['CNI_IFNAME']}.json"
     path = os.path.join(folder, name)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)

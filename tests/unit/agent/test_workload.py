@@ -128,6 +128,7 @@ def test_add_makes_link_address_and_endpoint(store, links, ask):
 @pytest.mark.parametrize(
     ("version", "has_ip_version", "has_mtu"),
     [
+        ("0.3.0", True, False),
         ("0.3.1", True, False),
         ("0.4.0", True, False),
         ("1.0.0", False, False),

@@ -33,7 +33,7 @@ def test_version_needs_neither_agent_nor_configuration():
     assert code == 0
     assert out == {
         "cniVersion": "1.1.0",
-        "supportedVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+        "supportedVersions": ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"],
     }
 
 
@@ -63,6 +63,7 @@ def test_version_needs_neither_agent_nor_configuration():
         ({"CNI_NETNS": "run/netns/a"}, "CNI_NETNS"),
         ({"CNI_NETNS": "/run/../etc/passwd"}, "CNI_NETNS"),
         ({"CNI_ARGS": "A=\udcff"}, "CNI_ARGS"),
+        ({"CNI_PATH": "/opt/cni/bin\n"}, "CNI_PATH"),
     ],
 )
 def test_wrong_environment_is_code_4_and_named(env, named):
@@ -82,16 +83,17 @@ def test_configuration_that_is_no_object_is_code_6(stdin):
     assert out["cniVersion"] == "1.1.0"
 
 
-@pytest.mark.parametrize("version", [None, 1, "", "0.1.0", "0.2.0", "0.3.0", "1.2.0", "2.0.0"])
+@pytest.mark.parametrize("version", [None, 1, "", "0.1.0", "0.2.0", "1.2.0", "2.0.0"])
 def test_unknown_version_is_code_1_and_the_known_are_named(version):
     code, text = refusal(config={"cniVersion": version})
     assert code == 1
-    assert "0.3.1, 0.4.0, 1.0.0, 1.1.0" in text
+    assert "0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0" in text
 
 
 @pytest.mark.parametrize(
     ("command", "version"),
     [
+        ("CHECK", "0.3.0"),
         ("CHECK", "0.3.1"),
         *((c, v) for c in ("GC", "STATUS") for v in ("0.3.1", "0.4.0", "1.0.0")),
     ],

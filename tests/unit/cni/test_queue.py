@@ -16,10 +16,10 @@ def environ(container="abc", ifname="eth0"):
     return {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": container, "CNI_IFNAME": ifname}
 
 
-def delete(folder, **env):
+def delete(folder, program="korat", **env):
     config = {"cniVersion": "1.0.0", "name": "net", "agent_socket": str(folder / "agent.sock")}
     out = io.StringIO()
-    code = run(environ(**env), io.BytesIO(json.dumps(config).encode()), out)
+    code = run(environ(**env), io.BytesIO(json.dumps(config).encode()), out, program)
     return code, json.loads(out.getvalue()) if out.getvalue() else None
 
 
@@ -28,7 +28,7 @@ def test_request_is_kept_whole_and_only_for_root(tmp_path):
     (path,) = (tmp_path / "cni-del").iterdir()
     kept = json.loads(path.read_text())
     assert path.name == "abc@eth0.json"
-    assert kept["command"] == "DEL"
+    assert (kept["program"], kept["command"]) == ("korat", "DEL")
     assert kept["env"] == {"CNI_CONTAINERID": "abc", "CNI_IFNAME": "eth0"}
     assert kept["config"]["name"] == "net"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -39,6 +39,12 @@ def test_second_del_of_one_interface_replaces_the_first(tmp_path):
     for ifname in ("eth0", "eth0", "eth1"):
         assert delete(tmp_path, ifname=ifname)[0] == 0
     assert names(tmp_path / "cni-del") == ["abc@eth0.json", "abc@eth1.json"]
+
+
+def test_two_programs_of_one_chain_are_kept_apart(tmp_path):
+    for program in ("korat", "korat-policy"):
+        assert delete(tmp_path, program)[0] == 0
+    assert names(tmp_path / "cni-del") == ["abc@eth0.json", "korat-policy@abc@eth0.json"]
 
 
 def test_full_folder_makes_the_runtime_try_again(tmp_path, monkeypatch):

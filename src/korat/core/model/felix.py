@@ -66,6 +66,7 @@ class FelixSettings:
     vxlan_mtu_v6: int = 0
     mtu_iface_pattern: str = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
     route_refresh_s: float = 90.0  # 0: never
+    routes_of_workloads: bool = False  # routeSource WorkloadIPs; else Calico's blocks say them
     external_nodes: tuple[Prefix, ...] = ()
     layer2_subnets: bool = False  # korat's own: that CrossSubnet can work
 
@@ -276,6 +277,7 @@ _HONOURED: dict[str, tuple[str, _Converter]] = {
     "vxlanMTU": ("vxlan_mtu", _same),
     "vxlanMTUV6": ("vxlan_mtu_v6", _same),
     "mtuIfacePattern": ("mtu_iface_pattern", _pattern),
+    "routeSource": ("routes_of_workloads", lambda value: str(value).lower() == "workloadips"),
     "routeRefreshInterval": ("route_refresh_s", _seconds),
     "externalNodesList": ("external_nodes", _nets),
     "koratFabric": ("layer2_subnets", lambda value: value == "Layer2"),

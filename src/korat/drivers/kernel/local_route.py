@@ -1,11 +1,13 @@
 """The node's routes to its own workloads: one host route per address, made to match and no more.
 
-Only routes with korat's protocol number are read or touched. Not for making a pod's link, which
-adds its routes itself; this is what mends them after somebody removed one or the agent was away.
+Only routes with korat's protocol number are touched. Where another CNI plugin made the same route
+already, over the same interface, that one serves, and korat makes its own when it is gone. Not for
+making a pod's link, which adds its routes itself; this is what mends them after somebody removed
+one or the agent was away.
 """
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pyroute2 import IPRoute
@@ -14,6 +16,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from korat.core.errors import Unavailable
 from korat.core.net.address import Addr, Family
 from korat.drivers.kernel.family import AF
+from korat.drivers.kernel.rtnetlink import UNICAST, RouteSocket
 from korat.drivers.kernel.veth import ROUTE_PROTOCOL
 
 _SCOPE_LINK = 253
@@ -27,27 +30,53 @@ class Synced:
     removed: frozenset[Addr]
 
 
+@dataclass(frozen=True, slots=True)
+class _HostRoutes:
+    """The host routes of the main table: korat's by address, and others' with their interface."""
+
+    own: Mapping[Addr, int]
+    others: Collection[tuple[Addr, int]]
+
+
 def sync(wanted: Mapping[Addr, str]) -> Synced:
-    """Make these the host routes.
+    """Make these the host routes, where nobody else has.
 
     Raises:
-        Unavailable: the kernel refuses a route.
+        Unavailable: the kernel refuses a route, or does not answer.
     """
+    there = _read()
     with IPRoute() as ip:
         indexes = {link.get_attr("IFLA_IFNAME"): link["index"] for link in ip.get_links()}
-        there = {
-            Addr.parse(route.get_attr("RTA_DST")): route.get_attr("RTA_OIF")
-            for family in Family
-            for route in ip.get_routes(family=AF[family], proto=ROUTE_PROTOCOL)
-            if route["dst_len"] == family.bits
-        }
         present = {addr: indexes[name] for addr, name in wanted.items() if name in indexes}
-        removed = frozenset(there.keys() - wanted.keys())
+        removed = frozenset(there.own.keys() - wanted.keys())
         for addr in removed:
-            _change(ip, "del", addr, there[addr])
-        changed = [addr for addr, index in present.items() if there.get(addr) != index]
+            _change(ip, "del", addr, there.own[addr])
+        changed = [
+            addr
+            for addr, index in present.items()
+            if there.own.get(addr) != index and (addr, index) not in there.others
+        ]
         gone = {addr for addr in changed if not _change(ip, "replace", addr, present[addr])}
     return Synced(frozenset(wanted.keys() - present.keys()) | gone, removed)
+
+
+def _read() -> _HostRoutes:
+    own: dict[Addr, int] = {}
+    others: set[tuple[Addr, int]] = set()
+    try:
+        with RouteSocket() as kernel:
+            for family in Family:
+                for route in kernel.routes(family):
+                    if route.prefix.length != family.bits or route.kind != UNICAST:
+                        continue
+                    addr = Addr(family, route.prefix.base)
+                    if route.protocol == ROUTE_PROTOCOL:
+                        own[addr] = route.interface
+                    elif route.via is None:
+                        others.add((addr, route.interface))
+    except OSError as error:
+        raise Unavailable(f"the node's routes cannot be read: {error}") from error
+    return _HostRoutes(own, others)
 
 
 def _change(ip: IPRoute, verb: str, addr: Addr, index: int) -> bool:

@@ -1,4 +1,4 @@
-"""Hears what others do to this node's links and to korat's nftables table.
+"""Hears what others do to this node's links, host routes and to korat's nftables table.
 
 Two netlink sockets and one thread, which calls back and never acts itself. What korat itself writes
 to its table is told apart by the thread number that the kernel reports with each generation, so
@@ -16,15 +16,19 @@ from pathlib import Path
 from korat.drivers.kernel.nfnetlink import (
     GENERIC,
     NETLINK_NETFILTER,
+    Message,
     attributes,
     messages,
     open_socket,
     received,
 )
+from korat.drivers.kernel.rtnetlink import DELROUTE, route_of
+from korat.drivers.kernel.veth import ROUTE_PROTOCOL
 
 _NETLINK_ROUTE = 0
 _RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR, _NFNLGRP_NFTABLES = 1, 5, 9, 7
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
+_RTNLGRP_IPV4_ROUTE, _RTNLGRP_IPV6_ROUTE = 7, 11
 _RTM_NEWLINK, _RTM_NEWADDR, _RTM_DELADDR = 16, 20, 21
 _TOLD = frozenset({_RTM_NEWLINK, _RTM_NEWADDR, _RTM_DELADDR})
 _NFNL_SUBSYS_NFTABLES = 10
@@ -39,7 +43,8 @@ _OVERRUN_PAUSE_S = 60.0
 class Monitor:
     """Calls ``on_link`` when an interface comes or it or an address of it changes.
 
-    ``on_table`` is called when our table was changed.
+    So it does when a host route of another's goes: it may have led to a workload, and korat's own
+    is needed then. ``on_table`` is called when our table was changed.
     """
 
     def __init__(
@@ -52,7 +57,12 @@ class Monitor:
         self._touched = False
         self._quiet_until_s = 0.0
         self._links = _subscribe(
-            _NETLINK_ROUTE, _RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR
+            _NETLINK_ROUTE,
+            _RTNLGRP_LINK,
+            _RTNLGRP_IPV4_IFADDR,
+            _RTNLGRP_IPV6_IFADDR,
+            _RTNLGRP_IPV4_ROUTE,
+            _RTNLGRP_IPV6_ROUTE,
         )
         self._tables = _subscribe(NETLINK_NETFILTER, _NFNLGRP_NFTABLES)
         self._bell, self._ring = socket.socketpair()
@@ -79,7 +89,7 @@ class Monitor:
 
     def _hear_links(self) -> None:
         data = received(self._links)
-        if data is None or any(each.kind in _TOLD for each in messages(data)):
+        if data is None or any(_is_news(each) for each in messages(data)):
             self._on_link()
 
     def _hear_tables(self) -> None:
@@ -105,6 +115,19 @@ class Monitor:
         if time.monotonic() >= self._quiet_until_s:
             self._quiet_until_s = time.monotonic() + _OVERRUN_PAUSE_S
             self._on_table()
+
+
+def _is_news(told: Message) -> bool:
+    if told.kind in _TOLD:
+        return True
+    if told.kind != DELROUTE:
+        return False
+    gone = route_of(told.body)
+    return (
+        gone is not None
+        and gone.prefix.length == gone.prefix.family.bits
+        and gone.protocol != ROUTE_PROTOCOL
+    )
 
 
 def _is_ours(writer: int) -> bool:
