@@ -187,7 +187,7 @@ class LabCluster:
     def _node(self, vm: Vm) -> LabNode:
         bin_dir, net_dir = self._setup.cni_dirs(vm.name)
         netns = self._paths.namespace(vm.name)
-        return LabNode(vm.name, netns, str(vm.address), CniRuntime(net_dir, bin_dir))
+        return LabNode(vm.name, netns, str(vm.address), CniRuntime(net_dir, bin_dir, netns))
 
     def _ready_file(self, role: str) -> Path:
         return self._paths.root / "ready" / role.replace(" ", "-")

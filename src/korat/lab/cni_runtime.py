@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from korat.core.errors import Invalid, KoratError, Problem, Unavailable
+from korat.drivers.kernel import namespace
 
 _TIMEOUT_S = 60.0
 
@@ -52,10 +53,15 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class CniRuntime:
-    """Runs the network of one node: ``net_dir`` holds *.conflist, ``bin_dir`` the plugins."""
+    """Runs the network of one node: ``net_dir`` holds *.conflist, ``bin_dir`` the plugins.
+
+    ``netns`` is the node's namespace, in which the plugins run as on a machine of their own; empty
+    for this process's.
+    """
 
     net_dir: Path
     bin_dir: Path
+    netns: str = ""
 
     def add(self, attachment: Attachment) -> Json:
         """Attach; the last plugin's result."""
@@ -93,7 +99,12 @@ class CniRuntime:
         if previous:
             config["prevResult"] = previous
         environ = attachment.environ(command, self.bin_dir)
-        answer = _call(self.bin_dir / plugin["type"], command, environ, config)
+        program = self.bin_dir / plugin["type"]
+
+        def call() -> Json:
+            return _call(program, command, environ, config)
+
+        answer = namespace.run_in(self.netns, call) if self.netns else call()
         return answer or previous
 
 
