@@ -1,6 +1,7 @@
 """Where a workload's addresses come from: what CNI asks for, and who answers by ``ipam.type``.
 
-Not for the ways of giving addresses out; those are ``hostlocal`` and ``calico_ipam``.
+Not for the ways of giving addresses out; those are ``hostlocal``, ``calico_ipam`` and
+``azure_vnet_ipam``.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from korat.core.ipam.hostlocal import Owner
 from korat.core.model.pod import Pod
 from korat.core.net.address import Addr
 
-HOST_LOCAL, CALICO = "host-local", "calico-ipam"
+HOST_LOCAL, CALICO, AZURE_VNET = "host-local", "calico-ipam", "azure-vnet-ipam"
 
 
 @dataclass(frozen=True, slots=True)

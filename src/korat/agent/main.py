@@ -17,7 +17,8 @@ from pathlib import Path
 
 import structlog
 
-from korat.agent.address_source import CALICO, HOST_LOCAL, AddressSources
+from korat.agent.address_source import AZURE_VNET, CALICO, HOST_LOCAL, AddressSources
+from korat.agent.azure_vnet_ipam import AzureVnetIpam
 from korat.agent.calico_ipam import CalicoIpam
 from korat.agent.chained import ChainedWorkloads
 from korat.agent.cni import serve
@@ -134,7 +135,7 @@ def _programs(
         node_name=settings.node_name,
         store=store,
         links=Veths(),
-        ipam=_address_sources(store, networking),
+        ipam=_address_sources(store, settings, networking),
         forget=conntrack.forget,
         wait_programmed=programmed,
         ready=ready,
@@ -153,10 +154,16 @@ def _programs(
     return Programs(network, policy)
 
 
-def _address_sources(store: Store, networking: Networking) -> AddressSources:
-    host_local = HostLocal(lambda: networking.subnets(store))
-    calico = CalicoIpam(store, networking.node_name)
-    return AddressSources({HOST_LOCAL: host_local, CALICO: calico})
+def _address_sources(
+    store: Store, settings: NodeSettings, networking: Networking
+) -> AddressSources:
+    return AddressSources(
+        {
+            HOST_LOCAL: HostLocal(lambda: networking.subnets(store)),
+            CALICO: CalicoIpam(store, settings.node_name),
+            AZURE_VNET: AzureVnetIpam(settings.azure_state_dir),
+        }
+    )
 
 
 def _announce(client: Client, settings: NodeSettings) -> tuple[str, str]:

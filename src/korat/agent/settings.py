@@ -29,6 +29,9 @@ _CROSS_SUBNET = (
 )
 
 
+#: Where Calico keeps what azure-vnet-ipam gave, too.
+AZURE_STATE_DIR = "/var/run/calico/azure"
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -71,6 +74,7 @@ class NodeSettings:
     pools: tuple[PoolSettings, ...]
     run_dir: Path
     ready_file: Path | None
+    azure_state_dir: Path  # what azure-vnet-ipam gave to whom
     flannel: FlannelSettings | None = None  # None: flannel is not what does the networking
 
     @property
@@ -125,6 +129,7 @@ def node_settings(environ: Mapping[str, str]) -> NodeSettings:
         pools=pools,
         run_dir=Path(environ.get("KORAT_RUN_DIR") or RUN_DIR),
         ready_file=Path(ready) if ready else None,
+        azure_state_dir=Path(environ.get("KORAT_AZURE_STATE_DIR") or AZURE_STATE_DIR),
         flannel=flannel,
     )
 
