@@ -18,7 +18,7 @@ from korat.agent.chained_result import host_interfaces, pod_addresses, same_resu
 from korat.agent.workload_endpoint import LinkEnds, endpoint, key_of, pod_of, provide_profile
 from korat.agent.workload_request import Request
 from korat.agent.workload_store import Endpoints, refuse_unready
-from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Problem
+from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Problem, Unsupported
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
 from korat.core.model.label import CNI_NETWORK
@@ -38,6 +38,9 @@ class Pods(Protocol):
 
     def has(self, host_name: str) -> bool:
         """Whether this node has a link of that name."""
+
+    def master(self, host_name: str) -> str:
+        """The bridge, or the like, that the link is a port of; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class ChainedWorkloads:
             NotFound: the pod is not in the store, or its interface is not there.
             Invalid: the result tells of no address, or policy would not look at the interface.
             Conflict: the interface that the result names is not the pod's.
+            Unsupported: the interface is a bridge's port.
             Unavailable: the store is away, or the policy takes too long.
         """
         refuse_unready(self.ready())
@@ -182,6 +186,13 @@ class ChainedWorkloads:
                 " add its beginning to FELIX_INTERFACEPREFIX"
             )
             raise Invalid([Problem(request.subject, "interface", host_name, rule)])
+        bridge = self.pods.master(host_name)
+        if bridge:
+            raise Unsupported(
+                f"{host_name} is a port of {bridge}, whose packets do not come by under its name,"
+                " so policy would not see them",
+                "use a plugin that routes: azure-vnet in mode transparent, ptp",
+            )
         return LinkEnds(host_name, pod.mac)
 
     def _undo(self, request: Request, key: Key) -> None:

@@ -30,6 +30,7 @@ class FakePods:
 
     links: set[str] = field(default_factory=lambda: {AZV})
     peer: str = AZV
+    bridges: dict[str, str] = field(default_factory=dict)
 
     def read(self, netns, _ifname):
         if not netns.startswith("/run/netns/c"):
@@ -38,6 +39,9 @@ class FakePods:
 
     def has(self, host_name):
         return host_name in self.links
+
+    def master(self, host_name):
+        return self.bridges.get(host_name, "")
 
 
 @pytest.fixture
@@ -205,6 +209,7 @@ def test_the_nodes_end_of_the_link_in_every_kind_of_result(
         ([], FakePods({"eth0"}, ""), NotFound, "no interface of this node leads to eth0"),
         ([VETH], FakePods({"veth12", "veth9"}, "veth9"), Conflict, "leads to veth9, not to veth12"),
         ([], FakePods({"lxc1"}, "lxc1"), Invalid, "FELIX_INTERFACEPREFIX"),
+        ([], FakePods(bridges={AZV: "azure0"}), Unsupported, "is a port of azure0"),
     ],
 )
 def test_an_interface_that_cannot_be_policed_is_refused(

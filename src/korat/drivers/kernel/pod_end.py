@@ -54,6 +54,18 @@ class PodEnds:
         with _errors(f"interface {host_name}"):
             return _by_name(host_name) is not None
 
+    def master(self, host_name: str) -> str:
+        """The bridge, or the like, that a link of this node is a port of; empty for none.
+
+        Raises:
+            Unavailable: the kernel does not answer.
+        """
+        with _errors(f"interface {host_name}"), IPRoute() as here:
+            link = _asked(here, ifname=host_name)
+            index = link.get_attr("IFLA_MASTER") if link is not None else None
+            above = _asked(here, index=index) if index else None
+            return str(above.get_attr("IFLA_IFNAME")) if above is not None else ""
+
 
 def _peer(netns: str, link: Any) -> str:  # noqa: ANN401 - pyroute2's messages have no types
     if _kind(link) != _PAIR:

@@ -1,0 +1,214 @@
+"""Policy behind other CNI plugins: azure-vnet's stand-in, and Debian's own, with real packets."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from pyroute2 import IPRoute
+
+from chain_world import NODE_ADDRESS, SUBNET, chained_node
+from cni_world import eventually
+from korat.core.errors import KoratError
+from korat.core.model.kubernetes.workload import interface_name
+from korat.lab.azure_cni.install import install as install_azure
+from korat.lab.cni_runtime import CniFailed
+from policy_world import allow, deny, open_namespace, policy
+
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces"),
+]
+
+AZV = interface_name("shop", "web", "azv")
+BOOT, KORAT = 3, 75
+
+
+@pytest.fixture
+def azure(tmp_path):
+    """A node with azure-vnet, its IPAM and korat-policy in the list, and three addresses."""
+    with chained_node(tmp_path, FELIX_INTERFACEPREFIX="azv") as node:
+        install_azure(node.bin_dir, node.net_dir, tmp_path / "azure", str(node.socket))
+        node.wireserver("10.10.1.5", "10.10.1.6", "10.10.1.7")
+        node.write(open_namespace("shop"))
+        node.start_agent()
+        yield node
+
+
+def test_allowed_traffic_passes_with_the_first_packet_after_add(azure):
+    web = azure.pod("web")
+    result = web.add()
+    assert web.answers(), "the very first packet"
+    assert web.reaches_far()
+    assert result["cniVersion"] == "0.3.0"
+    assert result["interfaces"] == [{"name": "eth0"}]
+    assert azure.endpoints()["web"].spec.interface_name == AZV
+
+
+def test_policy_holds_from_the_first_packet(azure):
+    shut = policy("shut", "shop", selector="app == 'shut'", types=("Ingress",), ingress=[deny()])
+    azure.write(shut)
+    web, free = azure.pod("web", app="shut"), azure.pod("free")
+    web.add()
+    assert not web.answers()
+    assert web.reaches_far(), "only the way in is shut"
+    free.add()
+    assert free.answers()
+
+
+def test_before_the_endpoint_is_known_nothing_passes(azure):
+    """The gap: azure-vnet alone has made the link, and korat-policy was not asked yet."""
+    listed = azure.net_dir / "10-azure.conflist"
+    whole = listed.read_text()
+    conf = json.loads(whole)
+    conf["plugins"] = [p for p in conf["plugins"] if p["type"] != "korat-policy"]
+    listed.write_text(json.dumps(conf))
+    web = azure.pod("web")
+    web.add()
+    assert AZV in azure.links()
+    assert not web.answers()
+    assert not web.reaches_far()
+    listed.write_text(whole)
+    web.add()
+    assert web.answers()
+
+
+def test_azures_own_route_serves_and_korats_own_comes_when_it_is_gone(azure):
+    web = azure.pod("web")
+    web.add()
+    assert azure.routes()[web.address] == (AZV, BOOT)
+
+    def lose():
+        with IPRoute() as ip:
+            index = ip.link_lookup(ifname=AZV)[0]
+            ip.route("del", dst=f"{web.address}/32", oif=index, scope="link")
+
+    azure.inside("node", lose)
+    assert eventually(lambda: azure.routes().get(web.address) == (AZV, KORAT))
+    assert web.answers()
+
+
+def test_delete_takes_the_endpoint_the_link_and_the_address(azure):
+    web = azure.pod("web")
+    web.add()
+    given = web.address
+    web.delete()
+    web.delete()
+    assert (azure.endpoints(), azure.links()) == ({}, set())
+    assert given not in azure.routes()
+    state = json.loads((azure.folder / "azure" / "azure-vnet-ipam.json").read_text())
+    pool = state["IPAM"]["AddressSpaces"]["local"]["Pools"][SUBNET]
+    assert not any(held["InUse"] for held in pool["Addresses"].values())
+
+
+def test_delete_while_the_agent_is_away_is_done_when_it_is_back(azure):
+    web = azure.pod("web")
+    web.add()
+    azure.stop_agent()
+    web.delete()
+    assert azure.links() == set(), "azure-vnet did its own"
+    assert set(azure.endpoints()) == {"web"}
+    azure.start_agent()
+    assert eventually(lambda: azure.endpoints() == {})
+
+
+def test_an_add_that_fails_leaves_no_endpoint_and_a_second_one_works(azure):
+    web = azure.pod("web")
+    azure.client.delete(next(p.key for p in azure.client.read(["Pod"]).of("Pod")))
+    with pytest.raises(CniFailed, match="not in the datastore"):
+        web.add()
+    assert azure.endpoints() == {}
+    web.delete()
+    db = azure.pod("db")
+    db.add()
+    assert db.answers()
+
+
+def test_check_passes_and_sees_an_endpoint_that_somebody_took_away(azure):
+    _set_version(azure.net_dir / "10-azure.conflist", "0.4.0")
+    web = azure.pod("web")
+    result = web.add()
+    azure.runtime.check(web.attachment, result)
+    azure.client.delete(azure.endpoints()["web"].key)
+    with pytest.raises(CniFailed, match="not this container's"):
+        azure.runtime.check(web.attachment, result)
+
+
+def _set_version(path: Path, version: str) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cniVersion": version}))
+
+
+def test_addresses_are_the_nics_own_and_come_back(azure):
+    pods = [azure.pod(name) for name in ("web", "db", "api")]
+    given = {pod.add()["ips"][0]["address"] for pod in pods}
+    assert given == {"10.10.1.5/16", "10.10.1.6/16", "10.10.1.7/16"}
+    late = azure.pod("late")
+    with pytest.raises(KoratError, match="no address is left"):
+        late.add()
+    late.delete()
+    pods[1].delete()
+    assert late.add()["ips"][0]["address"] == "10.10.1.6/16"
+    assert late.answers()
+    assert len(azure.queried) == 1, "the wireserver is asked at most every 10 s"
+    assert azure.queried[0].startswith(f"{NODE_ADDRESS} ")
+
+
+# Plugins that somebody else wrote.
+
+SUBNET_OF_PODS = "10.10.2.0/24"
+
+
+@pytest.fixture
+def debian(tmp_path):
+    """A node whose workloads' interfaces begin as those of Debian's plugins do."""
+    if not Path("/usr/lib/cni/ptp").exists():
+        pytest.skip("Debian's containernetworking-plugins are not installed")
+    with chained_node(tmp_path, FELIX_INTERFACEPREFIX="azv,veth") as node:
+        node.write(open_namespace("shop"))
+        node.start_agent()
+        yield node
+
+
+def chain(node, main):
+    """The main plugin with host-local, and korat's policy put after it."""
+    from korat.cni.install import install_policy  # noqa: PLC0415
+
+    ipam = {
+        "type": "host-local",
+        "dataDir": str(node.folder / "ipam"),
+        "subnet": SUBNET_OF_PODS,
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    node.configure("other", {**main, "ipam": ipam}, version="1.0.0")
+    install_policy(node.bin_dir, node.net_dir, socket=str(node.socket))
+
+
+def test_ptp_of_debian_with_host_local(debian):
+    debian.write(
+        policy("some", "shop", selector="app == 'shut'", types=("Ingress",), ingress=[deny()]),
+        policy("all", "shop", selector="all()", types=("Egress",), egress=[allow()]),
+    )
+    chain(debian, {"type": "ptp"})
+    web, shut = debian.pod("web"), debian.pod("db", app="shut")
+    result = web.add()
+    assert web.answers()
+    shut.add()
+    assert not shut.answers()
+    assert shut.reaches_far()
+    host_end = result["interfaces"][0]["name"]
+    assert host_end.startswith("veth")
+    assert debian.endpoints()["web"].spec.interface_name == host_end
+    debian.runtime.check(web.attachment, result)
+    for each in (web, shut):
+        each.delete()
+    assert (debian.endpoints(), debian.links()) == ({}, set())
+
+
+def test_bridge_of_debian_is_refused_where_its_packets_would_pass_unseen(debian):
+    """A bridge hands packets on under its own name, so no rule would see the pod's interface."""
+    chain(debian, {"type": "bridge", "bridge": "br0", "isGateway": True})
+    web = debian.pod("web")
+    with pytest.raises(CniFailed, match="is a port of br0"):
+        web.add()
+    assert debian.endpoints() == {}
+    web.delete()
