@@ -8,10 +8,12 @@ import pytest
 from pyroute2 import IPRoute
 
 from chain_world import NODE_ADDRESS, SUBNET, chained_node
-from cni_world import eventually
+from cni_world import eventually, names
+from korat.cni.install import IPAM, install, install_policy
 from korat.core.errors import KoratError
 from korat.core.model.kubernetes.workload import interface_name
 from korat.lab.azure_cni.install import install as install_azure
+from korat.lab.azure_cni.install import install_programs
 from korat.lab.cni_runtime import CniFailed
 from policy_world import allow, deny, open_namespace, policy
 
@@ -153,6 +155,51 @@ def test_addresses_are_the_nics_own_and_come_back(azure):
     assert azure.queried[0].startswith(f"{NODE_ADDRESS} ")
 
 
+# Calico's way on Azure: korat makes the link, azure-vnet-ipam gives the address.
+
+
+@pytest.fixture
+def delegating(tmp_path):
+    """A node whose korat asks azure-vnet-ipam for addresses."""
+    with chained_node(tmp_path) as node:
+        options = {"agent_socket": str(node.socket), "ipam": IPAM["azure-vnet-ipam"]}
+        install(node.bin_dir, node.net_dir, options, network="azure")
+        install_programs(node.bin_dir, tmp_path / "azure")
+        node.wireserver("10.10.1.5", "10.10.1.6")
+        node.write(open_namespace("shop"))
+        node.start_agent()
+        yield node
+
+
+def test_korat_makes_the_link_with_an_address_of_azures_plugin(delegating):
+    web, db = delegating.pod("web"), delegating.pod("db")
+    for each, expected in ((web, "10.10.1.5/32"), (db, "10.10.1.6/32")):
+        assert each.add()["ips"][0]["address"] == expected
+        assert each.answers()
+    assert [asked.split()[0] for asked in delegating.queried] == [NODE_ADDRESS]
+    state = delegating.folder / "calico-azure" / "networks" / "azure"
+    assert json.loads((state / "network.json").read_text())["Subnets"] == [SUBNET]
+    web.delete()
+    web.delete()
+    assert names(state) == [f"{db.attachment.container_id}-eth0", "network.json"]
+    late = delegating.pod("late")
+    assert late.add()["ips"][0]["address"] == "10.10.1.5/32", "it was given back"
+
+
+def test_an_add_that_fails_gives_azures_address_back(delegating):
+    web = delegating.pod("web")
+    delegating.inside("web", lambda: _add_bridge("eth0"))
+    with pytest.raises(CniFailed):
+        web.add()
+    other = delegating.pod("other")
+    assert other.add()["ips"][0]["address"] == "10.10.1.5/32"
+
+
+def _add_bridge(name):
+    with IPRoute() as ip:
+        ip.link("add", ifname=name, kind="bridge")
+
+
 # Plugins that somebody else wrote.
 
 SUBNET_OF_PODS = "10.10.2.0/24"
@@ -171,8 +218,6 @@ def debian(tmp_path):
 
 def chain(node, main):
     """The main plugin with host-local, and korat's policy put after it."""
-    from korat.cni.install import install_policy  # noqa: PLC0415
-
     ipam = {
         "type": "host-local",
         "dataDir": str(node.folder / "ipam"),
