@@ -1,7 +1,7 @@
 """Where a workload's addresses come from: what CNI asks for, and who answers by ``ipam.type``.
 
 Not for the ways of giving addresses out; those are ``hostlocal``, ``calico_ipam`` and
-``azure_vnet_ipam``.
+``azure_vnet_ipam`` and ``azure_ipam``.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,8 @@ from korat.core.ipam.hostlocal import Owner
 from korat.core.model.pod import Pod
 from korat.core.net.address import Addr
 
-HOST_LOCAL, CALICO, AZURE_VNET = "host-local", "calico-ipam", "azure-vnet-ipam"
+HOST_LOCAL, CALICO = "host-local", "calico-ipam"
+AZURE, AZURE_VNET = "korat-azure-ipam", "azure-vnet-ipam"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,36 +1,28 @@
-r"""host-local's reservations as files, in the very format of containernetworking's host-local.
+"""host-local's reservations as files, in the very format of containernetworking's host-local.
 
-One folder per network: a file per address, named as the address, that holds
-``<container id>\r\n<ifname>``; ``last_reserved_ip.<n>`` for each range set; everything under an
-exclusive ``flock`` on ``lock``. The real host-local may use the same folder at the same time.
-Not for which address is next; ``korat.core.ipam.hostlocal`` says that.
+One folder per network (``address_folder``), with ``last_reserved_ip.<n>`` for each range set. The
+real host-local may use the same folder at the same time. Not for which address is next;
+``korat.core.ipam.hostlocal`` says that.
 Source: containernetworking/plugins, plugins/ipam/host-local/backend/disk.
 """
 
-import contextlib
-import fcntl
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from korat.agent.address_folder import AddressFolder, address_of
 from korat.agent.address_source import AddressRequest
-from korat.core.errors import Invalid, Problem, Unavailable
 from korat.core.ipam.hostlocal import Owner, RangeSet, State, assign, range_sets
 from korat.core.net.address import Addr, Prefix
 
 DATA_DIR = "/var/lib/cni/networks"
 
 _LAST = "last_reserved_ip."
-_LOCK = "lock"
-#: Whoever may open the lock, even to read, may hold it, and no pod would start or end any more.
-_LOCK_MODE = 0o600
 
 
 class Reservations:
     """The addresses given out in one network on this node."""
 
     def __init__(self, network: str, data_dir: str = DATA_DIR) -> None:
-        self._folder = _checked_folder(network, data_dir)
+        self._folder = AddressFolder(data_dir, network)
 
     def assign(
         self,
@@ -45,73 +37,49 @@ class Reservations:
             Unavailable: a set has no free address, or the folder cannot be used.
             Conflict, Invalid: a requested address cannot be had.
         """
-        with self._locked():
+        with self._folder.locked():
             state = self._state()
             if heir_of is not None:
                 state = self._inherit(state, heir_of, owner)
             addrs = assign(sets, state, owner, requested)
             for place, addr in enumerate(addrs):
                 if addr not in state.held:
-                    self._write(str(addr), f"{owner.container_id}\r\n{owner.ifname}")
-                    self._write(f"{_LAST}{place}", str(addr))
+                    self._folder.put(str(addr), f"{owner.container_id}\r\n{owner.ifname}")
+                    self._folder.put(f"{_LAST}{place}", str(addr))
             return addrs
 
     def release(self, owner: Owner) -> tuple[Addr, ...]:
         """Free what the owner holds and return it; empty when it holds nothing."""
-        with self._locked():
+        with self._folder.locked():
             addrs = self._state().of(owner)
             for addr in addrs:
-                (self._folder / str(addr)).unlink(missing_ok=True)
+                self._folder.remove(str(addr))
             return addrs
 
     def held(self) -> Mapping[Addr, Owner]:
         """Who holds what."""
-        with self._locked():
+        with self._folder.locked():
             return self._state().held
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _LOCK_MODE)
-        except OSError as error:
-            raise Unavailable(f"{self._folder} cannot be used: {error.strerror}") from error
-        try:
-            os.fchmod(fd, _LOCK_MODE)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        except OSError as error:
-            raise Unavailable(f"{self._folder} cannot be used: {error.strerror}") from error
-        finally:
-            os.close(fd)
 
     def _state(self) -> State:
         held: dict[Addr, Owner] = {}
         last: dict[int, Addr] = {}
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                addr = _address(entry.name)
-                if addr is not None:
-                    held[addr] = _owner(Path(entry.path))
-                elif entry.name.startswith(_LAST) and entry.name[len(_LAST) :].isdecimal():
-                    recent = _address(Path(entry.path).read_text(errors="replace").strip())
-                    if recent is not None:
-                        last[int(entry.name[len(_LAST) :])] = recent
+        for name in self._folder.names():
+            addr = address_of(name)
+            if addr is not None:
+                held[addr] = _owner(self._folder.lines(name))
+            elif name.startswith(_LAST) and name[len(_LAST) :].isdecimal():
+                recent = address_of(self._folder.lines(name)[0].strip())
+                if recent is not None:
+                    last[int(name[len(_LAST) :])] = recent
         return State(held, last)
 
     def _inherit(self, state: State, old: Owner, new: Owner) -> State:
         held = dict(state.held)
         for addr in state.of(old):
-            self._write(str(addr), f"{new.container_id}\r\n{new.ifname}")
+            self._folder.put(str(addr), f"{new.container_id}\r\n{new.ifname}")
             held[addr] = new
         return State(held, state.last)
-
-    def _write(self, name: str, text: str) -> None:
-        # Renamed into place, so that a crash never leaves an address without its owner.
-        unfinished = self._folder / f".{name}.new"
-        with unfinished.open("w", newline="", encoding="ascii") as file:
-            file.write(text)
-        unfinished.replace(self._folder / name)
 
 
 class HostLocal:
@@ -162,25 +130,6 @@ class HostLocal:
         return Reservations(network, str(data_dir))
 
 
-def _checked_folder(network: str, data_dir: str) -> Path:
-    """The network's folder; both parts come from a configuration and are not believed."""
-    path = PurePosixPath(data_dir)
-    if not path.is_absolute() or ".." in path.parts:
-        raise Invalid([Problem("", "ipam.dataDir", data_dir, "is not an absolute path")])
-    if network in ("", ".", "..") or "/" in network or "\0" in network:
-        raise Invalid([Problem("", "name", network, "cannot be the name of a folder")])
-    return Path(path) / network
-
-
-def _address(text: str) -> Addr | None:
-    try:
-        return Addr.parse(text)
-    except ValueError:
-        return None
-
-
-def _owner(path: Path) -> Owner:
+def _owner(lines: Sequence[str]) -> Owner:
     """Who wrote the file; older host-locals wrote no interface, and that matches none."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        container_id, _, ifname = file.read(4096).strip().partition("\r\n")
-    return Owner(container_id, ifname)
+    return Owner(lines[0], lines[1] if len(lines) > 1 else "")

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import structlog
 
-from korat.agent.address_source import AZURE_VNET, CALICO, HOST_LOCAL, AddressSources
+from korat.agent.address_source import AZURE, AZURE_VNET, CALICO, HOST_LOCAL, AddressSources
+from korat.agent.azure_ipam import azure_ipam
 from korat.agent.azure_vnet_ipam import AzureVnetIpam
 from korat.agent.calico_ipam import CalicoIpam
 from korat.agent.chained import ChainedWorkloads
@@ -135,7 +136,7 @@ def _programs(
         node_name=settings.node_name,
         store=store,
         links=Veths(),
-        ipam=_address_sources(store, settings, networking),
+        ipam=_address_sources(store, settings, environ, networking),
         forget=conntrack.forget,
         wait_programmed=programmed,
         ready=ready,
@@ -155,12 +156,13 @@ def _programs(
 
 
 def _address_sources(
-    store: Store, settings: NodeSettings, networking: Networking
+    store: Store, settings: NodeSettings, environ: Mapping[str, str], networking: Networking
 ) -> AddressSources:
     return AddressSources(
         {
             HOST_LOCAL: HostLocal(lambda: networking.subnets(store)),
             CALICO: CalicoIpam(store, settings.node_name),
+            AZURE: azure_ipam(environ),
             AZURE_VNET: AzureVnetIpam(settings.azure_state_dir),
         }
     )

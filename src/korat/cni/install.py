@@ -29,11 +29,12 @@ from korat.cni.main import main
 sys.exit(main({program!r}))
 """
 
-#: The ``ipam`` part by its type: addresses from the node's podCIDR, from Calico's pools, or from
-#: Azure's own plugin.
+#: The ``ipam`` part by its type: addresses from the node's podCIDR, from Calico's pools, of the
+#: VM's NIC by korat, or of the same by Azure's own plugin.
 IPAM: Mapping[str, Mapping[str, object]] = {
     "host-local": {"type": "host-local", "subnet": "usePodCidr"},
     "calico-ipam": {"type": "calico-ipam"},
+    "korat-azure-ipam": {"type": "korat-azure-ipam"},
     "azure-vnet-ipam": {"type": "azure-vnet-ipam"},
 }
 

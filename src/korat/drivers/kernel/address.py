@@ -34,6 +34,7 @@ _SCOPE_GLOBAL = 0
 _GETLINK, _GETADDR = 18, 22
 _ADDRESS, _LOCAL = 1, 2
 _IFNAME, _MTU = 3, 4
+_MAC_BYTES = 6
 _NUMBER = struct.Struct("=I")
 
 
@@ -81,6 +82,30 @@ def links() -> tuple[Link, ...]:
         Link(name, mtu_bytes, frozenset(addresses.get(index, ())), up=up)
         for index, name, mtu_bytes, up in found
     )
+
+
+def addresses_by_mac() -> dict[str, frozenset[Addr]]:
+    """The addresses of this machine's links by their MAC, ``00:0d:3a:01:02:03``.
+
+    Links of one MAC count as one, as a VM's link and the device that speeds it up do; those
+    without, the loopback link too, are under the empty text.
+    """
+    found: dict[str, set[Addr]] = {}
+    with RouteSocket() as wire:
+        macs = dict(map(_mac, wire.dump(_GETLINK, LINK_HEADER.pack(0, 0, 0, 0, 0))))
+        for mac in macs.values():
+            found.setdefault(mac, set())
+        for index, addr in _addresses(wire):
+            found.setdefault(macs.get(index, ""), set()).add(addr)
+    return {mac: frozenset(addrs) for mac, addrs in found.items()}
+
+
+def _mac(body: bytes) -> tuple[int, str]:
+    """Index and MAC; empty for links that have none."""
+    _, _, index, _, _ = LINK_HEADER.unpack_from(body)
+    hardware = dict(nfnetlink.attributes(body, LINK_HEADER.size)).get(_ADDRESS, b"")
+    plain = len(hardware) == _MAC_BYTES and any(hardware)
+    return index, hardware.hex(":") if plain else ""
 
 
 def _link(body: bytes) -> tuple[int, str, int, bool]:
