@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from korat.agent.address_source import AZURE, AZURE_VNET, CALICO, HOST_LOCAL, AddressSources
-from korat.agent.azure_ipam import azure_ipam
+from korat.agent.azure_ipam import AzureIpam
 from korat.agent.azure_vnet_ipam import AzureVnetIpam
 from korat.agent.calico_ipam import CalicoIpam
 from korat.agent.chained import ChainedWorkloads
@@ -31,6 +32,7 @@ from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
 from korat.agent.networking import Networking
 from korat.agent.networking_option import networking_of
+from korat.agent.nic_watch import azure_ipam
 from korat.agent.observe import Observer
 from korat.agent.precedence import Precedence
 from korat.agent.settings import NodeSettings, node_settings
@@ -43,7 +45,7 @@ from korat.drivers.kernel.conntrack import Conntrack
 from korat.drivers.kernel.monitor import Monitor
 from korat.drivers.kernel.pod_end import PodEnds
 from korat.drivers.kernel.veth import Veths
-from korat.drivers.report import NodeReport, publish, publish_tunnels
+from korat.drivers.report import NodeReport, publish, publish_addresses, publish_tunnels
 from korat.drivers.store.client import Client
 from korat.drivers.store.open import open_store
 from korat.ports import Store
@@ -70,7 +72,9 @@ def run(environ: Mapping[str, str]) -> None:
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     precedence = Precedence()
     publish_tunnels(settings.run_dir, ())
+    publish_addresses(settings.run_dir, None)
     networking = networking_of(settings, environ)
+    azure, nic_watch = azure_ipam(environ, partial(publish_addresses, settings.run_dir))
     kernel = NodeKernel(give_way=precedence.give_way, keep_tunnels=networking.want)
     kernel.prepare()
     store = open_store(environ)
@@ -85,10 +89,13 @@ def run(environ: Mapping[str, str]) -> None:
     )
     observer = Observer(settings.node_name, settings.run_dir, lambda: loop.enforced)
     conntrack = Conntrack()
-    programs = _programs(settings, environ, store, loop, networking, conntrack)
+    sources = _address_sources(store, settings, networking, azure)
+    prefixes = _interface_prefixes(settings, environ, loop)
+    programs = _programs(store, loop, networking, conntrack, sources, prefixes)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(kernel))
         stack.enter_context(conntrack)
+        stack.enter_context(nic_watch.watching())
         networking.start(store, announced, lambda: loop.refresh(reload=False))
         stack.callback(networking.close)
         feed = Feed(store, _heard(loop, networking), lost)
@@ -111,16 +118,23 @@ async def _serve_until_told(path: Path, programs: Program) -> None:
         await server
 
 
+def _interface_prefixes(
+    settings: NodeSettings, environ: Mapping[str, str], loop: NodeLoop
+) -> Callable[[], tuple[str, ...]]:
+    """The prefixes of workloads' interfaces as they are enforced; until then as told at start."""
+    told, _ = felix_settings(settings.node_name, {}, (), environ)
+    return lambda: (loop.enforced.felix if loop.enforced else told).interface_prefix
+
+
 def _programs(
-    settings: NodeSettings,
-    environ: Mapping[str, str],
     store: Store,
     loop: NodeLoop,
     networking: Networking,
     conntrack: Conntrack,
+    sources: AddressSources,
+    prefixes: Callable[[], tuple[str, ...]],
 ) -> Programs:
     """The node's side of CNI."""
-    told, _ = felix_settings(settings.node_name, {}, (), environ)
 
     def ready() -> str:
         return "" if loop.ready else "the first policy is not in the kernel"
@@ -128,15 +142,11 @@ def _programs(
     def programmed(_key: Key, timeout_s: float) -> bool:
         return _programmed(store, loop, timeout_s)
 
-    def prefixes() -> tuple[str, ...]:
-        """As they are enforced; until then as told at start."""
-        return (loop.enforced.felix if loop.enforced else told).interface_prefix
-
     network = Workloads(
-        node_name=settings.node_name,
+        node_name=networking.node_name,
         store=store,
         links=Veths(),
-        ipam=_address_sources(store, settings, environ, networking),
+        ipam=sources,
         forget=conntrack.forget,
         wait_programmed=programmed,
         ready=ready,
@@ -144,7 +154,7 @@ def _programs(
         interface_prefixes=prefixes,
     )
     policy = ChainedWorkloads(
-        node_name=settings.node_name,
+        node_name=networking.node_name,
         store=store,
         pods=PodEnds(),
         wait_programmed=programmed,
@@ -156,13 +166,13 @@ def _programs(
 
 
 def _address_sources(
-    store: Store, settings: NodeSettings, environ: Mapping[str, str], networking: Networking
+    store: Store, settings: NodeSettings, networking: Networking, azure: AzureIpam
 ) -> AddressSources:
     return AddressSources(
         {
             HOST_LOCAL: HostLocal(lambda: networking.subnets(store)),
             CALICO: CalicoIpam(store, settings.node_name),
-            AZURE: azure_ipam(environ),
+            AZURE: azure,
             AZURE_VNET: AzureVnetIpam(settings.azure_state_dir),
         }
     )

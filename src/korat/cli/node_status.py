@@ -2,11 +2,13 @@
 
 The agents write it down (``korat.drivers.report``); nothing is asked over a network. Which revision
 of the datastore the kernel enforces, the tunnels with their MTU and how it came about, whether
-checksum offload was found to work, and what of all that is wrong.
+checksum offload was found to work, how many of the NIC's addresses are left, and what of all that
+is wrong.
 """
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +19,14 @@ from korat.cli import screen
 from korat.cli.option import Output
 from korat.cni.request import RUN_DIR
 from korat.core.errors import NotFound
-from korat.drivers.report import NodeReport, TunnelReport, latest, latest_tunnels
+from korat.drivers.report import (
+    AddressReport,
+    NodeReport,
+    TunnelReport,
+    latest,
+    latest_addresses,
+    latest_tunnels,
+)
 from korat.lab.state import DEFAULT_NAME, LabPaths, living_state
 
 
@@ -27,20 +36,27 @@ def status(
     ] = None,
     output: Output = "",
 ) -> None:
-    """Show what the node's agent says of itself: its policy, its tunnels, their MTU."""
+    """Show what the node's agent says of itself: policy, tunnels, MTU, the NIC's addresses."""
     screen.one_of(output, ("", "json", "yaml"))
-    reports = {name: _read(place) for name, place in _places(node or []).items()}
+    reports = {name: _read(name, place) for name, place in _places(node or []).items()}
     if output:
-        screen.emit([_object(name, *found) for name, found in reports.items()], output)
+        screen.emit([_object(found) for found in reports.values()], output)
         return
-    screen.put("\n\n".join(_text(name, *found) for name, found in reports.items()))
+    screen.put("\n\n".join(map(_text, reports.values())))
 
 
-_Found = tuple[NodeReport | None, tuple[TunnelReport, ...]]
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """All that one node's agent says."""
+
+    name: str
+    report: NodeReport | None
+    tunnels: tuple[TunnelReport, ...]
+    addresses: AddressReport | None
 
 
-def _read(place: Path) -> _Found:
-    return latest(place), latest_tunnels(place)
+def _read(name: str, place: Path) -> _Said:
+    return _Said(name, latest(place), latest_tunnels(place), latest_addresses(place))
 
 
 def _places(wanted: list[str]) -> Mapping[str, Path]:
@@ -72,25 +88,34 @@ def _alive(report: NodeReport | None) -> bool:
     return report is not None and Path(f"/proc/{report.pid}").exists()
 
 
-def _object(
-    name: str, report: NodeReport | None, tunnels: tuple[TunnelReport, ...]
-) -> dict[str, Any]:
+def _object(said: _Said) -> dict[str, Any]:
+    report = said.report
     return {
-        "node": name,
+        "node": said.name,
         "running": _alive(report),
         "pid": report.pid if report else None,
         "revision": report.revision if report else None,
-        "tunnels": msgspec.to_builtins(tunnels),
+        "tunnels": msgspec.to_builtins(said.tunnels),
+        "addresses": msgspec.to_builtins(said.addresses),
     }
 
 
-def _text(name: str, report: NodeReport | None, tunnels: tuple[TunnelReport, ...]) -> str:
+def _text(said: _Said) -> str:
+    report = said.report
     if report is None:
-        return f"{name}: its agent has not reported yet"
+        return f"{said.name}: its agent has not reported yet"
     state = f"runs (process {report.pid})" if _alive(report) else "does not run"
-    lines = [f"{name}: the agent {state}; its kernel enforces revision {report.revision}"]
-    lines += [line for tunnel in tunnels for line in _tunnel_lines(tunnel)]
+    lines = [f"{said.name}: the agent {state}; its kernel enforces revision {report.revision}"]
+    lines += [line for tunnel in said.tunnels for line in _tunnel_lines(tunnel)]
+    lines += _address_lines(said.addresses) if said.addresses is not None else []
     return "\n".join(lines)
+
+
+def _address_lines(found: AddressReport) -> list[str]:
+    counts = f"{found.used} of {found.total} are in use, {found.resting} cool down"
+    lines = [f"  IPv4 addresses of the NIC {found.nic}: {counts}; {found.source} says so"]
+    lines += [f"    {found.age_s:.0f} s old: {found.stale}"] if found.stale else []
+    return [*lines, *(f"    problem: {problem}" for problem in found.problems)]
 
 
 def _tunnel_lines(tunnel: TunnelReport) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a node's agent says of itself, in files: which revision is in the kernel, and its tunnels.
+"""What a node's agent says of itself, in files: its kernel's revision, tunnels, addresses.
 
 The agent writes them; the lab reads them to wait for a node that is behind, ``korat node status``
 to tell a person.
@@ -12,6 +12,7 @@ from korat.drivers.file import replace
 
 _NAME = "status.json"
 _TUNNELS = "tunnels.json"
+_ADDRESSES = "addresses.json"
 
 
 class NodeReport(msgspec.Struct, frozen=True):
@@ -68,3 +69,33 @@ def latest_tunnels(run_dir: Path) -> tuple[TunnelReport, ...]:
         return msgspec.json.decode(data, type=tuple[TunnelReport, ...])
     except (FileNotFoundError, msgspec.DecodeError):
         return ()
+
+
+class AddressReport(msgspec.Struct, frozen=True):
+    """The NIC's IPv4 addresses for pods, as the agent knew them when it last looked.
+
+    ``stale`` says why it heard nothing newer, ``problems`` which addresses in use are no more good.
+    """
+
+    nic: str
+    source: str
+    total: int
+    used: int
+    resting: int
+    age_s: float = 0.0
+    stale: str = ""
+    problems: tuple[str, ...] = ()
+
+
+def publish_addresses(run_dir: Path, report: AddressReport | None) -> None:
+    """Replace the report on the NIC's addresses; None where pods have others."""
+    replace(run_dir / _ADDRESSES, msgspec.json.encode(report))
+
+
+def latest_addresses(run_dir: Path) -> AddressReport | None:
+    """The NIC's addresses as the agent there knew them; None where pods have others."""
+    try:
+        data = (run_dir / _ADDRESSES).read_bytes()
+        return msgspec.json.decode(data, type=AddressReport | None)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from cni_world import names
 from korat.agent.address_source import AZURE, AddressRequest, AddressSources
-from korat.agent.azure_ipam import AzureIpam, azure_ipam
+from korat.agent.azure_ipam import AzureIpam
 from korat.core.errors import Invalid, Unavailable
 from korat.core.ipam.hostlocal import Owner
 from korat.core.ipam.nic import Nic, NicAddress
@@ -34,11 +34,12 @@ class Node:
         self.folder = folder / "nic"
         self.now_s = NOW
         self.stale = ""
+        self.uses = []
         self.has("10.0.0.5", "10.0.0.6", "10.0.0.7")
         self.start()
 
     def start(self):
-        self.agent = AzureIpam(self.read, lambda: self.now_s)
+        self.agent = AzureIpam(self.read, self.uses.append, lambda: self.now_s)
 
     def has(self, *pods):
         own = NicAddress(Addr.parse("10.0.0.4"), None, nodes_own=True)
@@ -196,21 +197,13 @@ def test_times_of_addresses_that_left_are_forgotten_when_they_have_rested(node):
     assert json.loads((node.folder / "released.json").read_bytes()) == {}
 
 
-def test_holders_of_what_left_the_nic_are_named_once(node):
+def test_each_use_is_told(node):
     node.add(1)
-    node.has("10.0.0.6", "10.0.0.7")
-    with capture_logs() as told:
-        node.add(2)
-        node.add(3)
-        node.agent.check(node.ipam)
-    (line,) = told
-    assert (line["log_level"], line["address"], line["container"]) == ("warning", "10.0.0.5", "c1")
-    assert line["reason"] == "it has left the NIC"
-    with capture_logs() as told:
-        node.has("10.0.0.5", "10.0.0.6", "10.0.0.7")
-        node.agent.check(node.ipam)
-        node.agent.check(node.ipam)
-    assert [line["event"] for line in told] == ["an address is no problem any more"]
+    node.release(2)
+    assert node.uses == [node.ipam]
+    node.release(1)
+    node.agent.check(node.ipam)
+    assert node.uses == [node.ipam] * 3
 
 
 def test_what_needs_nothing_of_azure_asks_nothing(tmp_path):
@@ -274,8 +267,3 @@ def test_it_is_asked_by_its_type(node):
     sources = AddressSources({AZURE: node.agent})
     sources.check(node.ipam)
     assert sources.assign(AddressRequest("net", node.ipam, owner(1))) == addrs("10.0.0.5")
-
-
-def test_a_wrong_place_is_refused_at_the_agents_start():
-    with pytest.raises(Invalid, match="KORAT_AZURE_WIRESERVER"):
-        azure_ipam({"KORAT_AZURE_WIRESERVER": "168.63.129.16"})

@@ -6,7 +6,14 @@ import os
 import pytest
 
 from cli_driver import Korat
-from korat.drivers.report import NodeReport, TunnelReport, publish, publish_tunnels
+from korat.drivers.report import (
+    AddressReport,
+    NodeReport,
+    TunnelReport,
+    publish,
+    publish_addresses,
+    publish_tunnels,
+)
 
 GOOD = TunnelReport(
     family=4,
@@ -43,6 +50,25 @@ def test_the_whole_story(korat):
         "    fault: the kernel refuses it",
         "    problem: Node a: is alone",
     ]
+
+
+def test_the_nics_addresses(korat):
+    publish(korat.folder, NodeReport("vm1", os.getpid(), 57))
+    problems = ("10.0.0.5 of container c1 has left the NIC",)
+    report = AddressReport("000D3A000001", "wireserver", 30, 3, 2, 42.1, "imds: away", problems)
+    publish_addresses(korat.folder, report)
+    assert korat("node", "status").out.splitlines()[1:] == [
+        (
+            "  IPv4 addresses of the NIC 000D3A000001: 3 of 30 are in use, 2 cool down;"
+            " wireserver says so"
+        ),
+        "    42 s old: imds: away",
+        "    problem: 10.0.0.5 of container c1 has left the NIC",
+    ]
+    (node,) = json.loads(korat("node", "status", "-o", "json").out)
+    assert (node["addresses"]["total"], node["addresses"]["used"]) == (30, 3)
+    publish_addresses(korat.folder, None)
+    assert len(korat("node", "status").out.splitlines()) == 1
 
 
 def test_for_scripts(korat):

@@ -21,6 +21,7 @@ from korat.core.net.address import Addr, Family, Prefix
 
 #: How long an address rests that was given back.
 COOL_DOWN_S = 30.0
+_COOL_DOWN_S_MAX = 3600
 #: How many addresses Azure lets a NIC have.
 ADDRESSES_MAX = 256
 
@@ -88,6 +89,38 @@ class Rest:
         released_s = {addr: min(at_s, now_s) for addr, at_s in self.released_s.items()}
         return Rest(released_s, self.cool_down_s)
 
+    def still_needed(self, nic: Nic, now_s: float) -> dict[Addr, float]:
+        """The times without those of addresses that have left the NIC and rested since."""
+        there = nic.for_pods
+        return {
+            addr: at_s
+            for addr, at_s in self.released_s.items()
+            if addr in there or self.until_s(addr) > now_s
+        }
+
+
+def rest_of(
+    written: Mapping[Addr, float] | None, nic: Nic, cool_down_s: float, now_s: float
+) -> Rest:
+    """What rests by what was written; if that is lost, each was given back a moment ago."""
+    times = dict.fromkeys(nic.for_pods, now_s) if written is None else written
+    return Rest(times, cool_down_s).settled(now_s)
+
+
+def cool_down_of(ipam: Mapping[str, object]) -> float:
+    """The ``coolDownSeconds`` of a configuration's ``ipam`` part.
+
+    Raises:
+        Invalid: it is not a number of seconds, or too many.
+    """
+    match value := ipam.get("coolDownSeconds", COOL_DOWN_S):
+        case bool():
+            pass
+        case int() | float() if 0 <= value <= _COOL_DOWN_S_MAX:
+            return float(value)
+    rule = f"is not a number of seconds from 0 to {_COOL_DOWN_S_MAX}"
+    raise Invalid([Problem("", "ipam.coolDownSeconds", value, rule)])
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -147,6 +180,25 @@ def free(
     return tuple(sorted(usable, key=lambda addr: (rest.until_s(addr), addr)))
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many addresses of a NIC are there for pods, in use, and resting."""
+
+    total: int
+    used: int
+    resting: int
+
+
+def usage(
+    nic: Nic, held: Collection[Addr], rest: Rest, now_s: float, family: Family = Family.V4
+) -> Usage:
+    """How much of one IP version's is left."""
+    there = frozenset(addr for addr in nic.for_pods if addr.family is family)
+    used = there.intersection(held)
+    resting = sum(rest.until_s(addr) > now_s for addr in there - used)
+    return Usage(len(there), len(used), resting)
+
+
 def vanished(nic: Nic, held: Mapping[Addr, Attachment]) -> dict[Addr, str]:
     """What somebody holds although it cannot be a workload's any more, and why."""
     own = nic.own
@@ -180,20 +232,20 @@ def _one(family: Family, nic: Nic, taken: _Taken, demand: Demand, now_s: float) 
 
 
 def _shortage(family: Family, nic: Nic, taken: _Taken, now_s: float) -> str:
-    there = {addr for addr in nic.for_pods if addr.family is family}
-    if not there:
+    found = usage(nic, taken.held, taken.rest, now_s, family)
+    if not found.total:
         return f"the NIC {nic.mac} has no secondary IPv{family.value} address for pods"
-    used = there & taken.held.keys()
     what = (
         f"no secondary IPv{family.value} address of the NIC {nic.mac} is free: "
-        f"{len(used)} of {len(there)} are in use"
+        f"{found.used} of {found.total} are in use"
     )
-    cooling = [taken.rest.until_s(addr) for addr in there - used]
-    if not cooling:
+    if not found.resting:
         return what
-    wait_s = max(1, round(min(cooling) - now_s))
-    last = text_of(int(max(cooling)))
-    return f"{what}, {len(cooling)} cool down until {last}, the first for {wait_s} s more"
+    free_addrs = (a for a in nic.for_pods - taken.held.keys() if a.family is family)
+    ends_s = [taken.rest.until_s(addr) for addr in free_addrs]
+    wait_s = max(1, round(min(ends_s) - now_s))
+    last = text_of(int(max(ends_s)))
+    return f"{what}, {found.resting} cool down until {last}, the first for {wait_s} s more"
 
 
 def _refuse_requested(nic: Nic, requested: Collection[Addr]) -> None:
