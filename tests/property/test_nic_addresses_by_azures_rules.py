@@ -29,6 +29,8 @@ COOL_DOWN_S = 30
 #: Few, so that they are used up again and again.
 ADDRS = [Addr.parse(text) for text in ("10.0.0.4", "10.0.0.5", "10.0.0.6", "fd00::5", "fd00::6")]
 NUMBERS = st.integers(0, 3)
+SOON = st.sampled_from([0.5, 7.0, 29.5, 30.0, 300.0])
+BACK = st.sampled_from([0.0, 1.0, 20.0, 86_400.0])
 SOME = st.sets(st.sampled_from(ADDRS))
 
 
@@ -109,14 +111,14 @@ class NicAddresses(RuleBasedStateMachine):
     def gets_one_more(self, address):
         self.nic = Nic("M", (*self.nic.addresses, NicAddress(address, None, nodes_own=False)))
 
-    @rule(seconds=st.sampled_from([0.5, 7.0, 29.5, 30.0, 300.0]))
+    @rule(seconds=SOON)
     def time_goes_by(self, seconds):
         self.true_s += seconds
 
-    @rule(seconds=st.sampled_from([1.0, 20.0, 86_400.0]))
+    @rule(seconds=BACK)
     def the_clock_is_put_back(self, seconds):
         self.ahead_s -= seconds
-        self.jumped = True
+        self.jumped = self.jumped or seconds > 0
 
     @rule()
     def the_agent_starts_anew(self):
@@ -160,6 +162,17 @@ class NicAddresses(RuleBasedStateMachine):
         for addr in self.of(who):
             del self.held[addr]
             self.freed_s[addr] = self.true_s
+
+    @rule(number=NUMBERS, other=NUMBERS, seconds=SOON, back=BACK)
+    def one_follows_another(self, number, other, seconds, back):
+        """What random steps seldom come to: all but one address in use, and that at rest."""
+        for each in range(4):
+            self.add(each, None, (), None)
+        self.release(number, None)
+        self.the_clock_is_put_back(back)
+        for wait_s in (0.0, seconds):
+            self.time_goes_by(wait_s)
+            self.add(other, None, (), None)
 
     def both(self, ask, killed_at):
         """What both say to it; who is killed is asked again, by a new agent."""
@@ -233,4 +246,4 @@ def said(ask, agent, ipam):
 MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp makes folders of its own there
 
 TestNicAddresses = NicAddresses.TestCase
-TestNicAddresses.settings = settings(stateful_step_count=30)
+TestNicAddresses.settings = settings(stateful_step_count=20)

@@ -1,1 +1,1 @@
-"""Azure through the official SDK: the virtual network that carries the pods."""
+"""Azure: the virtual network through the official SDK, and a VM's own NIC by plain HTTP."""
