@@ -69,6 +69,9 @@ SIX, SEVEN = "fd00::6", "fd00::7"
         pytest.param(nic(5, 6, 7), {}, {5: 40, 6: 50, 7: 45}, (6,), id="the-longest-free-next"),
         pytest.param(nic(5), {}, {5: 30}, (5,), id="cooled-down-at-last"),
         pytest.param(nic(6), holding(_5=1), {}, (6,), id="what-left-the-nic-is-replaced"),
+        pytest.param(
+            nic(6, SIX), holding(_5=1), {}, (6, SIX), id="what-left-is-no-reason-for-less"
+        ),
         pytest.param(nic(5, SIX), {}, {}, (5, SIX), id="both-ip-versions"),
         pytest.param(nic(5, own=(4, SIX)), {}, {}, (5,), id="ipv6-of-the-node-is-no-pods"),
     ],
