@@ -105,7 +105,7 @@ class AzureIpam:
         self._used(ipam)
         nic = self._read().nic
         with book.locked():
-            book.held()
+            book.held()  # so that a folder that cannot be used is known now
         if not any(addr.family is Family.V4 for addr in nic.for_pods):
             raise Unavailable(
                 f"the NIC {nic.mac} has no secondary IPv4 address for pods",
