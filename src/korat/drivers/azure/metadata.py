@@ -55,7 +55,7 @@ _VARIABLES = {
     WIRESERVER: ("KORAT_AZURE_WIRESERVER", "http://168.63.129.16"),
     IMDS: ("KORAT_AZURE_IMDS", "http://169.254.169.254"),
 }
-_ORDER = "KORAT_AZURE_ADDRESSES"
+_ORDER = "KORAT_AZURE_ADDRESS_SOURCE"
 
 Links = Callable[[], Mapping[str, frozenset[Addr]]]
 

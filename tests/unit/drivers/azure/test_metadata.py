@@ -252,7 +252,7 @@ def test_where_they_answer_by_settings():
     environ = {
         "KORAT_AZURE_WIRESERVER": "http://127.0.0.1:8080/",
         "KORAT_AZURE_IMDS": "http://[::1]:81",
-        "KORAT_AZURE_ADDRESSES": "imds",
+        "KORAT_AZURE_ADDRESS_SOURCE": "imds",
     }
     assert places(environ) == (Place("imds", "::1", 81), Place("wireserver", "127.0.0.1", 8080))
 
@@ -272,7 +272,7 @@ def test_where_they_answer_by_settings():
     ],
 )
 def test_what_is_no_place_is_refused(url):
-    environ = {"KORAT_AZURE_IMDS": url, "KORAT_AZURE_ADDRESSES": "arm"}
+    environ = {"KORAT_AZURE_IMDS": url, "KORAT_AZURE_ADDRESS_SOURCE": "arm"}
     with pytest.raises(Invalid) as raised:
         places(environ)
     assert {p.field for p in raised.value.problems} == set(environ)
