@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-import structlog
-
 from korat.core.errors import Conflict
 from korat.lab.flanneld.contract import Lease, Network, free, key_of, lease_of
 from korat.lab.flanneld.program import ENVIRON, find, run
@@ -22,8 +20,6 @@ LEASE_S = 24 * 60 * 60
 
 _RACES = 10
 _SOME_BYTES = 1 << 16
-
-log = structlog.get_logger(__name__)
 
 
 class Events:
@@ -108,18 +104,16 @@ class Registry:
     @contextlib.contextmanager
     def watch(self, revision: int) -> Iterator[Events]:
         """Be told of every change of a lease from ``revision`` on."""
-        watch = (
-            *self._etcdctl(),
-            "watch",
-            f"--rev={revision}",
-            "--prefix",
-            f"{self.prefix}/subnets",
-        )
+        etcdctl = (find("etcdctl"), f"--endpoints={self.endpoints}")
+        watch = (*etcdctl, "watch", f"--rev={revision}", "--prefix", f"{self.prefix}/subnets")
         # Through the lab's launcher, so that it ends with this process, however that ends.
         launcher = (sys.executable, "-m", "korat.lab.process", str(os.getpid()), "-")
-        environ = dict(os.environ) | ENVIRON
+        kept = {name: each for name, each in os.environ.items() if name[:8] != "ETCDCTL_"}
         with subprocess.Popen(
-            (*launcher, *watch), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environ
+            (*launcher, *watch),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=kept | ENVIRON,
         ) as child:
             try:
                 assert child.stdout is not None  # noqa: S101 - Popen promises it for PIPE
@@ -129,9 +123,6 @@ class Registry:
 
     def _grant(self) -> str:
         return f"{int(self._json('lease', 'grant', str(LEASE_S))['ID']):x}"
-
-    def _etcdctl(self) -> tuple[str, ...]:
-        return (find("etcdctl"), f"--endpoints={self.endpoints}")
 
     def _json(self, *words: str, text: str = "") -> Mapping[str, Any]:
         said = run("etcdctl", f"--endpoints={self.endpoints}", "-w", "json", *words, text=text)
