@@ -48,6 +48,9 @@ OPTIONS = [
     Option("flannel", frozenset({FLANNEL, "etcd"}), 1350, tunnel=True),
     Option("flannel", frozenset({FLANNEL, "etcd"}), 1350, "flanneld", tunnel=True),
     Option("flannel", frozenset({FLANNEL, "etcd"}), 1350, "mixed", tunnel=True),
+    Option("azure-cni", frozenset({PODS_OWN}), 1500),
+    Option("azure-cni", frozenset({PODS_OWN}), 1500, "azure-vnet"),
+    Option("azure-cni", frozenset({PODS_OWN}), 1500, "azure-vnet-ipam"),
 ]
 
 

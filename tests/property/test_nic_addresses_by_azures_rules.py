@@ -155,7 +155,9 @@ class NicAddresses(RuleBasedStateMachine):
     @rule(number=NUMBERS, killed_at=st.none() | st.integers(0, 4))
     def release(self, number, killed_at):
         who = owner(number)
-        lasting, found = self.both(lambda agent, ipam: agent.release("net", ipam, who), killed_at)
+        lasting, found = self.both(
+            lambda agent, ipam: agent.release(AddressRequest("net", ipam, who)), killed_at
+        )
         assert lasting == tuple(sorted(self.of(who)))
         # Who asks again is not told what was given back before the kill.
         assert set(found) <= set(lasting)

@@ -61,11 +61,11 @@ class AzureIpam:
         except Unavailable as error:
             raise _with_age(error, reading) from error
 
-    def release(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:
+    def release(self, request: AddressRequest) -> tuple[Addr, ...]:
         """Free an interface's addresses and return them; needs nothing of Azure."""
-        book = book_of(ipam)
+        book = book_of(request.ipam)
         with book.locked():
-            addrs = book.of(network, owner)
+            addrs = book.of(request.network, request.owner)
             written, now_s = book.released(), self._clock()
             # Where the times are lost, the next assignment lets all of them rest.
             if addrs and written is not None:
@@ -74,7 +74,7 @@ class AzureIpam:
                 book.write_released(written, {**times, **dict.fromkeys(addrs, now_s)})
             book.remove(addrs)
         if addrs:
-            self._used(ipam)
+            self._used(request.ipam)
         return addrs
 
     def of(self, network: str, ipam: Mapping[str, object], owner: Owner) -> tuple[Addr, ...]:

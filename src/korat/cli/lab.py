@@ -37,7 +37,7 @@ Beside = Annotated[
     typer.Option(
         metavar="PROGRAM",
         help="Let this program do its part of the networking: flanneld, mixed (on every second "
-        "node), azure-vnet.",
+        "node), azure-vnet, azure-vnet-ipam.",
     ),
 ]
 Nodes = Annotated[int, typer.Option(help="How many virtual machines.")]
@@ -63,6 +63,9 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
         str, typer.Option(metavar="CIDR", help="The pods' range; each mode has its own.")
     ] = "",
     beside: Beside = "",
+    nic_addresses: Annotated[
+        int, typer.Option(metavar="N", help="azure-cni: addresses for pods that each NIC has.")
+    ] = 16,
     largest_packet: Annotated[
         int, typer.Option(metavar="BYTES", help="What the fabric carries in one piece; 0: all.")
     ] = 0,
@@ -70,7 +73,9 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     """Bring the lab up: VMs on an Azure fabric, korat on each, pods from the files."""
     paths = LabPaths.named_by(os.environ)
     resources = [r for item in manifest.read(filename) for r in item.resources]
-    options = Options(mode, nodes, store, vnet, subnet, cluster_cidr, largest_packet, beside=beside)
+    options = Options(
+        mode, nodes, store, vnet, subnet, cluster_cidr, largest_packet, nic_addresses, beside
+    )
     with lab_screen.progress() as step:
         done = bring_up(paths, options, resources, step)
     for note in done.notes:

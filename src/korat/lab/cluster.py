@@ -16,6 +16,10 @@ import structlog
 
 from korat import __version__
 from korat.core.errors import Unavailable
+from korat.core.model.config import IPPool, IPPoolSpec
+from korat.core.model.default import apply as with_defaults
+from korat.core.model.resource import Metadata, Resource
+from korat.core.net.address import Prefix
 from korat.drivers.kernel.namespace import path_of
 from korat.drivers.store.client import Client, initialize
 from korat.drivers.store.open import open_store
@@ -35,7 +39,12 @@ log = structlog.get_logger(__name__)
 
 CONTROLLER = "controllers"
 _RESTART_S = 1.0
-_HANDED_ON = ("FELIX_", "KORAT_LOG_FORMAT", "ROUTE_RECONCILIATION_PERIOD")
+_HANDED_ON = (
+    "FELIX_",
+    "KORAT_AZURE_ADDRESS",
+    "KORAT_LOG_FORMAT",
+    "ROUTE_RECONCILIATION_PERIOD",
+)
 _FLANNELD = "flanneld"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -48,6 +57,15 @@ def cluster_environ(plan: Blueprint, paths: LabPaths, azure: Mapping[str, str]) 
         "KORAT_CLUSTER_CIDR": str(plan.cluster),
         **azure,
     }
+
+
+def _nic_pool(subnet: Prefix) -> Resource:
+    """What lets pods with addresses of NICs out of the virtual network, as their node.
+
+    Azure translates only primary addresses. The pool is disabled: Calico gives none of it out.
+    """
+    spec = IPPoolSpec(cidr=str(subnet), nat_outgoing=True, disabled=True)
+    return with_defaults(IPPool(metadata=Metadata(name="azure-vnet"), spec=spec))
 
 
 class LabCluster:
@@ -83,6 +101,8 @@ class LabCluster:
             Unavailable: flannel's etcd does not start.
         """
         initialize(self._client, __version__)
+        if self._plan.in_subnet:
+            self._client.create(_nic_pool(self._plan.cluster))
         if self._plan.etcd is not None:
             self._start_child(ETCD)
             netns = self._paths.namespace(ETCD)

@@ -9,8 +9,10 @@ from enum import Enum
 
 UDR, VXLAN, FLANNEL, AZURE_CNI = "udr", "vxlan", "flannel", "azure-cni"
 
-#: Whose programs run beside korat: flannel's on every node, or on every second one, or Azure's CNI.
-FLANNELD, MIXED, AZURE_VNET = "flanneld", "mixed", "azure-vnet"
+#: Whose programs do a part of the networking: flannel's on every node or on every second one,
+#: Azure's whole CNI, or only its address management.
+FLANNELD, MIXED = "flanneld", "mixed"
+AZURE_VNET, AZURE_VNET_IPAM = "azure-vnet", "azure-vnet-ipam"
 
 
 class Addressing(Enum):
@@ -80,7 +82,7 @@ MODES: Mapping[str, Mode] = {
             "FELIX_ROUTESOURCE": "WorkloadIPs",
         },
         unrouted="the fabric delivers a NIC's own addresses without one",
-        beside=(AZURE_VNET,),
+        beside=(AZURE_VNET, AZURE_VNET_IPAM),
     ),
 }
 

@@ -5,22 +5,24 @@ program does a part of the networking, that one is set up here too.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from korat.cni.install import IPAM, install
 from korat.cni.request import SOCKET_NAME
 from korat.lab import etcd
 from korat.lab.azure import address_with_mask
+from korat.lab.azure_cni import install as azure_cni
 from korat.lab.blueprint import Blueprint, Vm
 from korat.lab.flanneld.launch import command
-from korat.lab.mode import FLANNELD, MIXED, Addressing
+from korat.lab.mode import AZURE_VNET, AZURE_VNET_IPAM, FLANNELD, MIXED, Addressing
 from korat.lab.state import LabPaths, store_environ
 
 #: What of a node's directory is on its disk: /opt/cni, /etc/cni, /var/lib/cni. The rest is /run's.
 ON_DISK = "cni"
 
 _CNI_VERSION = "1.1.0"
+_AZURE_CNI_VERSION = "1.0.0"  # the newest that azure-vnet-ipam speaks
 _PER_OTHER = 2
 
 
@@ -43,13 +45,28 @@ class NodeSetup:
 
     def install_cni(self, vm: Vm) -> None:
         """Put the plugin and its configuration where the node's container runtime looks."""
-        options: dict[str, object] = {"agent_socket": str(self._paths.node(vm.name) / SOCKET_NAME)}
-        if self.plan.mode.addressing is Addressing.BLOCKS:
-            options["ipam"] = IPAM["calico-ipam"]
-        else:
-            data = str(self._paths.node(vm.name) / ON_DISK / "networks")
-            options["ipam"] = {**IPAM["host-local"], "dataDir": data}
-        install(*self.cni_dirs(vm.name), options, version=_CNI_VERSION)
+        socket = str(self._paths.node(vm.name) / SOCKET_NAME)
+        if self.plan.options.beside == AZURE_VNET:
+            azure_cni.install(*self.cni_dirs(vm.name), self._azure_state(vm), socket)
+            return
+        version = _CNI_VERSION
+        if self.plan.options.beside == AZURE_VNET_IPAM:
+            azure_cni.install_programs(self.cni_dirs(vm.name)[0], self._azure_state(vm))
+            version = _AZURE_CNI_VERSION
+        options = {"agent_socket": socket, "ipam": self._ipam(vm)}
+        install(*self.cni_dirs(vm.name), options, version=version)
+
+    def _ipam(self, vm: Vm) -> Mapping[str, object]:
+        disk = self._paths.node(vm.name) / ON_DISK
+        match self.plan.mode.addressing:
+            case Addressing.BLOCKS:
+                return IPAM["calico-ipam"]
+            case Addressing.NIC if self.plan.options.beside == AZURE_VNET_IPAM:
+                return IPAM[AZURE_VNET_IPAM]
+            case Addressing.NIC:
+                return {**IPAM["korat-azure-ipam"], "dataDir": str(disk / "azure-ipam")}
+            case Addressing.SUBNET | Addressing.LEASE:
+                return {**IPAM["host-local"], "dataDir": str(disk / "networks")}
 
     def environ(self, vm: Vm) -> Iterator[tuple[str, str]]:
         """What the node's agent is told."""
@@ -59,12 +76,14 @@ class NodeSetup:
         yield "NODENAME", vm.name
         yield "IP", address_with_mask(plan, vm.address)
         yield "KORAT_RUN_DIR", str(self._paths.node(vm.name))
-        if plan.etcd is None:
+        if plan.etcd is not None:
+            yield "FLANNELD_SUBNET_FILE", str(subnet_file(self._paths, vm.name))
+            if not self._beside_flanneld(vm):
+                yield "FLANNELD_ETCD_ENDPOINTS", etcd.endpoint(plan.etcd)
+        elif plan.in_subnet:
+            yield "KORAT_AZURE_STATE_DIR", str(self._azure_state(vm) / "calico")
+        else:
             yield "CALICO_IPV4POOL_CIDR", str(plan.cluster)
-            return
-        yield "FLANNELD_SUBNET_FILE", str(subnet_file(self._paths, vm.name))
-        if not self._beside_flanneld(vm):
-            yield "FLANNELD_ETCD_ENDPOINTS", etcd.endpoint(plan.etcd)
 
     def flanneld(self, vm: Vm, environ: dict[str, str]) -> list[str] | None:
         """What starts the node's flanneld; None where korat is in its place.
@@ -93,6 +112,10 @@ class NodeSetup:
                 shutil.rmtree(path)
             elif not path.is_dir():
                 path.unlink()
+
+    def _azure_state(self, vm: Vm) -> Path:
+        """Where Azure's programs keep their state: below /run, as on Azure."""
+        return self._paths.node(vm.name) / "azure"
 
     def _beside_flanneld(self, vm: Vm) -> bool:
         """With ``mixed`` every second node has one."""

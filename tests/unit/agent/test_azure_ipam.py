@@ -55,7 +55,7 @@ class Node:
         return self.agent.assign(asked)
 
     def release(self, number, network="net", ifname="eth0"):
-        return self.agent.release(network, self.ipam, owner(number, ifname))
+        return self.agent.release(AddressRequest(network, self.ipam, owner(number, ifname)))
 
     def of(self, number, network="net"):
         return self.agent.of(network, self.ipam, owner(number))
@@ -183,7 +183,7 @@ def test_a_damaged_file_holds_its_address_until_a_gc(node, content):
     assert node.add(2) == addrs("10.0.0.6")
     nobody = Owner("", "")
     assert node.agent.owners("net", node.ipam) == {nobody, owner(2)}
-    assert node.agent.release("net", node.ipam, nobody) == addrs("10.0.0.5")
+    assert node.agent.release(AddressRequest("net", node.ipam, nobody)) == addrs("10.0.0.5")
 
 
 def test_times_of_addresses_that_left_are_forgotten_when_they_have_rested(node):
@@ -211,7 +211,11 @@ def test_what_needs_nothing_of_azure_asks_nothing(tmp_path):
         raise Unavailable("nobody answers")
 
     agent, ipam = AzureIpam(read), {"dataDir": str(tmp_path)}
-    assert agent.of("net", ipam, owner(1)) == agent.release("net", ipam, owner(1)) == ()
+    assert (
+        agent.of("net", ipam, owner(1))
+        == agent.release(AddressRequest("net", ipam, owner(1)))
+        == ()
+    )
     assert agent.owners("net", ipam) == frozenset()
     for ask in (
         lambda: agent.check(ipam),

@@ -73,7 +73,7 @@ def test_before_the_first_use_nobody_is_asked(node):
 def test_numbers(node):
     node.add(1)
     node.add(2)
-    node.agent.release("net", node.ipam, Owner("c1", "eth0"))
+    node.agent.release(AddressRequest("net", node.ipam, Owner("c1", "eth0")))
     assert node.looked() == []
     assert node.reports == [AddressReport("000D3A000001", "wireserver", 3, 1, 1, 2.5)]
 
@@ -95,7 +95,7 @@ def test_a_holder_of_what_left_is_named_once_until_it_is_no_problem(node):
     assert node.looked() == [("info", "10.0.0.5", None)]
     node.has(7, own=(4, 6))
     assert node.looked() == [("warning", "10.0.0.5", "it has left the NIC")]
-    node.agent.release("net", node.ipam, Owner("c1", "eth0"))
+    node.agent.release(AddressRequest("net", node.ipam, Owner("c1", "eth0")))
     assert node.looked() == [("info", "10.0.0.5", None)]
 
 
