@@ -101,6 +101,16 @@ def test_a_pool_that_wants_vxlan_on_a_node_without_it_is_named():
     assert made(encapsulated("Never")).problems == ()
 
 
+def test_routes_by_workloads_are_not_carried_out_with_tunnels():
+    """Without tunnels they are what there is anyway."""
+    by_workloads = {"FELIX_ROUTESOURCE": "WorkloadIPs"}
+    assert made(**by_workloads).problems == ()
+    found = made(CALICO_NETWORKING_BACKEND="vxlan", **by_workloads)
+    assert [(p.field, p.value) for p in found.problems] == [("routeSource", "WorkloadIPs")]
+    told = made(CALICO_NETWORKING_BACKEND="vxlan", FELIX_ROUTESOURCE="CalicoIPAM")
+    assert told.problems == ()
+
+
 def test_the_option_vxlan_has_tunnels_and_guards_them():
     far = Node(
         metadata=Metadata(name="vm2"), spec=NodeSpec(bgp=NodeBgp(ipv4_address="10.10.0.5/24"))

@@ -77,6 +77,7 @@ def test_the_oldest_selector_wins_and_the_others_are_named():
         ("FELIX_PROMETHEUSMETRICSENABLED", "true", "prometheus_metrics_enabled", True),
         ("FELIX_PROMETHEUSMETRICSHOST", "0.0.0.0", "prometheus_metrics_host", "0.0.0.0"),
         ("FELIX_PROMETHEUSMETRICSPORT", "9999", "prometheus_metrics_port", 9999),
+        ("FELIX_ROUTESOURCE", "workloadips", "routes_of_workloads", True),
         ("FELIX_WORKLOADSOURCESPOOFING", "any", "workload_source_spoofing", "Any"),
         (
             "FELIX_NATOUTGOINGEXCLUSIONS",
@@ -119,6 +120,7 @@ def test_a_variable(variable, text, field, value):
     ("variable", "text"),
     [
         ("FELIX_IPV6SUPPORT", "perhaps"),
+        ("FELIX_ROUTESOURCE", "Blocks"),
         ("FELIX_LOGACTIONRATELIMITBURST", "many"),
         ("FELIX_DEFAULTENDPOINTTOHOSTACTION", "Explode"),
         ("FELIX_NATOUTGOINGADDRESS", "10.0.0.0/8"),
