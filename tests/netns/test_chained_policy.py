@@ -1,17 +1,26 @@
 """Policy behind other CNI plugins: azure-vnet's stand-in, and Debian's own, with real packets."""
 
+import contextlib
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pyroute2 import IPRoute
 
-from chain_world import NODE_ADDRESS, SUBNET, chained_node
-from cni_world import eventually, names
+from chain_world import NODE_ADDRESS, SUBNET, WAIT_S, chained_node
+from cni_world import agent_at, eventually, names, workloads
+from korat.agent.chained import ChainedWorkloads
+from korat.agent.cni_program import Programs
+from korat.agent.feed import Batch
+from korat.agent.kernel import NodeKernel
+from korat.agent.loop import NodeLoop
 from korat.cni.install import IPAM, install, install_policy
 from korat.core.errors import KoratError
 from korat.core.model.kubernetes.workload import interface_name
+from korat.drivers.kernel.pod_end import PodEnds
 from korat.lab.azure_cni.install import install as install_azure
 from korat.lab.azure_cni.install import install_programs
 from korat.lab.cni_runtime import CniFailed
@@ -73,6 +82,68 @@ def test_before_the_endpoint_is_known_nothing_passes(azure):
     listed.write_text(whole)
     web.add()
     assert web.answers()
+
+
+class HeldLoop:
+    """The agent's loop in this process, which hears of the store only when it is let."""
+
+    def __init__(self, node):
+        self._node = node
+        self._kernel = node.inside("node", NodeKernel)
+        self.loop = NodeLoop("vm1", {"FELIX_INTERFACEPREFIX": "azv"}, self._kernel)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        def inside():
+            self._kernel.prepare()
+            self.loop.run()
+
+        self._node.inside("node", inside)
+
+    def let(self):
+        """Hear of all that is in the store now."""
+        found = self._node.store.list()
+        records = {record.key: record for record in found.records}
+        self.loop.deliver(Batch(records, found.revision, full=True))
+
+    def is_in_the_kernel(self, _key, timeout_s):
+        return self.loop.wait_applied(self._node.store.list().revision, timeout_s)
+
+    def close(self):
+        self.loop.stop()
+        self._thread.join()
+        self._kernel.close()
+
+
+def test_add_returns_no_sooner_than_the_policy_is_in_the_kernel(tmp_path):
+    """The agent is slow here: with one that is quick, not to wait would go well by chance."""
+    with chained_node(tmp_path) as node, contextlib.closing(HeldLoop(node)) as held:
+        install_azure(node.bin_dir, node.net_dir, tmp_path / "azure", str(node.socket))
+        node.wireserver("10.10.1.5")
+        node.write(open_namespace("shop"))
+        held.let()
+        work = ChainedWorkloads(
+            node_name="vm1",
+            store=node.store,
+            pods=PodEnds(),
+            wait_programmed=held.is_in_the_kernel,
+            forget=lambda _: 0,
+            ready=lambda: "",
+            interface_prefixes=lambda: ("azv",),
+        )
+        web = node.pod("web")
+        with (
+            agent_at(node.socket, Programs(workloads(node.store), work), node.name("node")),
+            ThreadPoolExecutor(1) as runtime,
+        ):
+            added = runtime.submit(web.add)
+            assert eventually(lambda: "web" in node.endpoints())
+            with pytest.raises(TimeoutError):
+                added.result(0.5)
+            held.let()
+            web.result = added.result(WAIT_S)
+        assert web.answers()
 
 
 def test_azures_own_route_serves_and_korats_own_comes_when_it_is_gone(azure):
