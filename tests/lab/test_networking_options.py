@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from korat.lab.flanneld.launch import REAL
 from lab_traffic import CHATTER, agent_of, captured, fragments, on_other_nodes, transfer, until
 from lab_world import POLICIES, SHOP, Lab, explained, inside, lab, pods
 
@@ -70,7 +71,9 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     words += ["--beside", option.beside] if option.beside else []
     words += ["--largest-packet", 1400] if option.tunnel else []
     number = OPTIONS.index(option)
-    with lab(f"opt{number}", [SHOP], more=words) as made:
+    # Who has a real flanneld may name it, to run in the place of the lab's own.
+    environ = {REAL: os.environ[REAL]} if REAL in os.environ else {}
+    with lab(f"opt{number}", [SHOP], environ=environ, more=words) as made:
         yield Running(option, made)
 
 
