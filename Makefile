@@ -2,6 +2,7 @@
 VENV := .venv
 BIN  := $(VENV)/bin
 MODE ?= udr
+BESIDE ?=
 NODES ?= 3
 SCALE ?= 1
 
@@ -16,8 +17,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml tools/setup.sh
 	@tools/setup.sh $(VENV)
 	@touch $@
 
-lab: install ## bring the lab up with an example shop and show it working
-	@$(BIN)/korat lab demo --mode $(MODE) --nodes $(NODES) -f examples/shop.yaml --policies examples/policies.yaml
+lab: install ## bring the lab up with an example shop and show it working (MODE=udr, vxlan, flannel, azure-cni; BESIDE=, NODES=)
+	@$(BIN)/korat lab demo --mode $(MODE) $(if $(BESIDE),--beside $(BESIDE)) --nodes $(NODES) -f examples/shop.yaml --policies examples/policies.yaml
 
 down: install ## take the lab down again
 	@$(BIN)/korat lab down
