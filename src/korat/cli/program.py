@@ -57,9 +57,9 @@ def cni_install(
     ipam: Annotated[
         str,
         typer.Option(
-            help="host-local: the node's podCIDR. calico-ipam: Calico's pools. korat-azure-ipam:"
-            " the secondary addresses of the VM's NIC. azure-vnet-ipam: Azure's plugin, which must"
-            " be in the same folder."
+            help="host-local: the node's podCIDR, or flannel's subnet. calico-ipam: Calico's pools."
+            " korat-azure-ipam: the secondary addresses of the VM's NIC. azure-vnet-ipam: Azure's"
+            " plugin, which must be in the same folder."
         ),
     ] = "host-local",
     policy_only: Annotated[
