@@ -18,6 +18,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml tools/setup.sh
 	@touch $@
 
 lab: install ## bring the lab up with an example shop and show it working (MODE=udr, vxlan, flannel, azure-cni; BESIDE=, NODES=)
+	@$(if $(filter flannel,$(MODE)),tools/packages.sh etcd-server etcd-client)
 	@$(BIN)/korat lab demo --mode $(MODE) $(if $(BESIDE),--beside $(BESIDE)) --nodes $(NODES) -f examples/shop.yaml --policies examples/policies.yaml
 
 down: install ## take the lab down again
