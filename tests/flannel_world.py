@@ -17,7 +17,7 @@ from pyroute2 import IPRoute
 
 from korat.agent.flannel import FlannelNode
 from korat.agent.settings import node_settings
-from korat.core.errors import NotFound
+from korat.core.errors import NotFound, Unavailable
 from korat.core.model.felix import FelixSettings
 from korat.core.route.flannel.choice import Pair, choose
 from korat.core.route.flannel.lease import Held, Holder, Lease
@@ -44,6 +44,11 @@ class Kept:
         self.leases: dict[str, Lease] = {}
         self.left_s = left_s
         self.renewals = 0
+        #: Called once, in the middle of the next ``acquire``.
+        self.meanwhile: Callable[[], None] | None = None
+        self.fault: Unavailable | None = None
+        self.refusals = self.answers = 0
+        self.on_close: Callable[[], None] = lambda: None
 
     def put(self, lease: Lease) -> None:
         with self.changed:
@@ -63,6 +68,9 @@ class Leases:
         self._kept = kept
 
     def network(self) -> FlannelNetwork:
+        if self._kept.fault is not None:
+            self._kept.refusals += 1
+            raise self._kept.fault
         return read_network(self._kept.config)
 
     def acquire(self, holder: Holder, previous: Pair | None) -> Held:
@@ -76,7 +84,10 @@ class Leases:
                 self._kept.leases.pop(found.stale.key, None)
             lease = holder.lease(found.subnet, found.subnet6)
             self._kept.put(lease)
-            return Held(lease, self._kept.left_s)
+        meanwhile, self._kept.meanwhile = self._kept.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return Held(lease, self._kept.left_s)
 
     def renew(self, lease: Lease) -> Held:
         with self._kept.changed:
@@ -90,7 +101,7 @@ class Leases:
         return Watch(self._kept)
 
     def close(self) -> None:
-        """Nothing is held."""
+        self._kept.on_close()
 
 
 class Watch:
@@ -109,6 +120,7 @@ class Watch:
             if not self._kept.changed.wait_for(news, timeout_s) or self._closed:
                 return None
             self._told = list(self._kept.leases.values())
+            self._kept.answers += 1
             return list(self._told)
 
     def close(self) -> None:

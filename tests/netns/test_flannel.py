@@ -2,18 +2,23 @@
 
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from flannel_world import NETWORK, Kept, Machine, give, take, world
+from korat.core.errors import Unavailable
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.flannel.env import read_env
 from korat.core.route.flannel.lease import Holder, TunnelEnd
 from korat.core.route.flannel.plan import device_mac
+from korat.drivers.store.client import Client, initialize
+from korat.drivers.store.memory import MemoryStore
 from lab_traffic import until
 
 pytestmark = pytest.mark.netns
@@ -40,8 +45,10 @@ def has_device(machine: Machine, name: str = "flannel.1") -> bool:
 def leads_to(machine: Machine, other: Machine) -> bool:
     if not has_device(machine):
         return False
-    every = machine.kept.leases.values()
-    own = next(each for each in every if str(each.public_ip) == other.address)
+    every = list(machine.kept.leases.values())
+    own = next((each for each in every if str(each.public_ip) == other.address), None)
+    if own is None:
+        return False
     first = str(own.subnet).partition("/")[0]
     return (
         f"{own.subnet} via {first} onlink" in routes(machine)
@@ -165,6 +172,54 @@ def test_a_node_that_moves_keeps_its_subnet(two: list[Machine], kept: Kept) -> N
     other.node.heard()
     until(lambda: str(kept.leases[key].public_ip) == "10.80.0.77", WAIT_S, "the lease stays")
     until(lambda: leads_to(one, other) and leads_to(other, one), WAIT_S, "no tunnel")
+
+
+def test_a_node_that_moves_while_its_lease_is_written_says_so(
+    two: list[Machine], kept: Kept
+) -> None:
+    one = two[0]
+    key = next(k for k, lease in kept.leases.items() if str(lease.public_ip) == one.address)
+    store = MemoryStore()
+    initialize(Client(store), "test")
+    kept.meanwhile = lambda: one.node._moved(store, ("10.80.0.78/24", ""))
+    one.node._look_again()
+    until(lambda: str(kept.leases[key].public_ip) == "10.80.0.78", WAIT_S, "the lease stays")
+
+
+def test_an_end_does_not_wait_for_who_keeps_the_leases(tmp_path: Path, kept: Kept) -> None:
+    """The leases' own close ends a call that would wait, and the thread begins no other."""
+    asked, closed = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def hang() -> None:
+        asked.set()
+        ended.append(closed.wait(WAIT_S))
+        raise Unavailable("the connection was closed")
+
+    kept.meanwhile, kept.on_close = hang, closed.set
+    with world(1, tmp_path, kept) as (one,):
+        assert asked.wait(WAIT_S)
+        one.stop()
+        assert ended == [True]
+
+
+def test_each_outage_is_told_once(two: list[Machine], kept: Kept) -> None:
+    def told() -> int:
+        text = "flannel's lease is not followed"
+        return sum(each["event"] == text and "etcd is away" in each["error"] for each in heard)
+
+    def outage() -> None:
+        refusals, answers = kept.refusals, kept.answers
+        kept.fault = Unavailable("etcd is away")
+        two[0].node._look_again()
+        until(lambda: kept.refusals >= refusals + 2, WAIT_S, "not asked")
+        kept.fault = None
+        until(lambda: kept.answers > answers, WAIT_S, "not followed again")
+
+    with structlog.testing.capture_logs() as heard:
+        outage()
+        outage()
+    assert told() == 2
 
 
 def test_another_vni_is_another_device(two: list[Machine], kept: Kept) -> None:

@@ -11,7 +11,7 @@ Source: flannel's main.go and pkg/backend/vxlan.
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 from typing_extensions import override
@@ -103,8 +103,12 @@ class FlannelNode(BesideFlannel):
         self._address: Addresses = ("", "")
         self._own: NodeAddress | None = None
         self._refresh: Callable[[], None] = lambda: None
+        self._opened: SubnetLeases | None = None
         self._watch: LeaseWatch | None = None
+        #: What a lease says may be another than when the thread began with it.
+        self._again = threading.Event()
         self._stopping = threading.Event()
+        self._pause_s, self._said = _RETRY_FIRST_S, ""
         self._thread = threading.Thread(target=self._run, name="flannel", daemon=True)
 
     @property
@@ -128,12 +132,16 @@ class FlannelNode(BesideFlannel):
 
     @override
     def close(self) -> None:
-        self._stopping.set()
+        with self._lock:
+            self._stopping.set()
+            opened = self._opened
         self._look_again()
+        if opened is not None:
+            opened.close()  # what the thread asks now would wait for etcd
+        self._thread.join()
         for each in (self._own, self._tests, self._keeper):
             if each is not None:
                 each.close()
-        self._thread.join()
 
     @override
     def heard(self) -> None:
@@ -154,34 +162,45 @@ class FlannelNode(BesideFlannel):
 
     def _look_again(self) -> None:
         """Wake the thread, which then begins with the lease."""
-        watch, self._watch = self._watch, None
+        self._again.set()
+        watch = self._watch
         if watch is not None:
             watch.close()
 
     def _run(self) -> None:
-        pause_s, said = _RETRY_FIRST_S, ""
         while not self._stopping.is_set():
             try:
-                with contextlib.closing(self._leases()) as leases:
+                with self._open() as leases:
                     self._follow(leases)
-                pause_s, said = _RETRY_FIRST_S, ""
             except KoratError as error:
-                if str(error) != said:
+                if str(error) != self._said and not self._stopping.is_set():
                     log.warning("flannel's lease is not followed", error=str(error))
-                said = str(error)
+                self._said = str(error)
             except Exception as error:
                 log.exception("a defect in flannel's side", error=str(error))
-            self._stopping.wait(pause_s)
-            pause_s = min(pause_s * 2, _RETRY_LAST_S)
+            self._stopping.wait(self._pause_s)
+            self._pause_s = min(self._pause_s * 2, _RETRY_LAST_S)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[SubnetLeases]:
+        """The place where leases are kept, until the end or ``close``."""
+        with contextlib.closing(self._leases()) as leases:
+            with self._lock:
+                self._opened = leases
+                stopping = self._stopping.is_set()
+            if stopping:
+                leases.close()
+            yield leases
 
     def _follow(self, leases: SubnetLeases) -> None:
         """Have a lease and follow everybody's, until somebody deletes it or ``_look_again``."""
+        self._again.clear()
         network = leases.network()
         held, until_s = self._hold(leases, network)
         self._keep(network)
         with contextlib.closing(leases.watch()) as watch:
             self._watch = watch
-            while self._watch is watch and not self._stopping.is_set():
+            while not (self._again.is_set() or self._stopping.is_set()):
                 found = watch.poll(max(min(until_s - time.monotonic(), _LOOK_S), 0.0))
                 if found is not None:
                     if held.lease not in found:
@@ -260,12 +279,15 @@ class FlannelNode(BesideFlannel):
             if self._keeper is not None:
                 self._keeper.want(dict(NOTHING), 0.0)
                 self._keeper.close()
-            self._names = names
-            self._keeper = Tunnels(names, self._tried) if names else None
-            if self._keeper is not None:
-                self._keeper.start()
+            self._names, self._keeper = {}, None
+            if names:
+                keeper = Tunnels(names, self._tried)
+                keeper.start()
+                self._names, self._keeper = names, keeper
 
     def _tell(self, state: FlannelState) -> None:
+        """All is well: this is what is known."""
+        self._pause_s, self._said = _RETRY_FIRST_S, ""
         self._state = state
         if self._overlay.tell(state):
             self._refresh()
