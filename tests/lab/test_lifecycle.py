@@ -41,20 +41,30 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
     assert made.leftovers() == []
 
 
-def killed_up(made: Lab, after_s: float) -> None:
+def killed_up(made: Lab, after_s: float, *words: str) -> None:
     """``lab up``, killed; the point is to hit it anywhere."""
     environ = {**os.environ, "KORAT_LAB": made.name}
-    command = [sys.executable, "-m", "korat", "lab", "up", "-f", str(SHOP)]
+    command = [sys.executable, "-m", "korat", "lab", "up", "-f", str(SHOP), *words]
     process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
     time.sleep(after_s)
     process.kill()
     process.wait()
 
 
-@pytest.mark.parametrize("after_s", [0.7, 1.2, 2.0])
-def test_a_killed_lab_up_leaves_nothing(after_s: float) -> None:
+@pytest.mark.parametrize(
+    ("after_s", "words"),
+    [
+        (0.7, ()),
+        (1.2, ()),
+        (2.0, ()),
+        (1.5, ("--mode", "flannel", "--beside", "mixed")),
+        (3.0, ("--mode", "flannel", "--beside", "mixed")),
+        (2.5, ("--mode", "azure-cni", "--beside", "azure-vnet")),
+    ],
+)
+def test_a_killed_lab_up_leaves_nothing(after_s: float, words: tuple[str, ...]) -> None:
     made = Lab(f"t{os.getpid() % 100000}kill")
-    killed_up(made, after_s)
+    killed_up(made, after_s, *words)
     until(lambda: not processes_of(made.name), "the lab's processes live on")
     left = made.leftovers()
     made.run("lab", "down")
@@ -156,7 +166,7 @@ REFUSED = {
     "no address": (["--vnet", "ten"], "must be a CIDR"),
     "too many nodes": (["--nodes", "90", "--subnet", "10.10.0.0/28"], "has room for 11"),
     "IPIP": (["--mode", "ipip"], "drops IP protocol 4"),
-    "a mode of later": (["--mode", "flannel"], "no flannel side yet"),
+    "who does no part of a mode": (["--beside", "flanneld"], "is for other modes"),
     "packets no fabric carries": (["--largest-packet", "100"], "must be 576 to 1500"),
     "no mode": (["--mode", "magic"], "must be one of: udr"),
     "no file": (["-f", "/does/not/exist.yaml"], "exist.yaml"),
@@ -170,6 +180,17 @@ def test_bad_options_touch_nothing(words: list[str], sentence: str) -> None:
     assert done.returncode == 1
     assert sentence in done.stderr
     assert done.stderr.strip().count("\n") == 0, done.stderr
+    assert made.leftovers() == []
+
+
+def test_flannel_without_etcd_touches_nothing_and_says_how_to_get_it(tmp_path: Path) -> None:
+    made = Lab(f"t{os.getpid() % 100000}bad", {"PATH": str(tmp_path)})
+    done = made.run("lab", "up", "--mode", "flannel", check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "etcd is not installed: apt-get install etcd-server",
+        "etcdctl is not installed: apt-get install etcd-client",
+    ]
     assert made.leftovers() == []
 
 

@@ -61,13 +61,14 @@ def up(paths: LabPaths, options: Options, resources: Sequence[Resource], step: S
 
     Raises:
         Conflict: the lab is up already.
-        Invalid: the options or the objects are wrong.
+        Invalid: the options, the environment or the objects are wrong.
         Unsupported: this machine cannot.
         Unavailable: something did not start; nothing of the lab is left.
     """
     begun = time.monotonic()
-    _refuse_misplaced(resources, blueprint(options))
-    preflight.require()
+    plan = blueprint(options)
+    _refuse_misplaced(resources, plan)
+    preflight.require(plan)
     with _alone(paths, step):
         _refuse_running(paths)
         _rehearse(resources)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from korat.lab.azure_cni.protocol import Json, PluginError
 
+#: What they run, and Debian's package of each.
+PROGRAMS = {"ip": "iproute2", "nsenter": "util-linux"}
+
 # A container runtime gives a plugin no PATH.
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT_S = 20.0

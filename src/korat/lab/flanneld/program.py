@@ -5,6 +5,14 @@ import subprocess
 
 from korat.core.errors import Unavailable, Unsupported
 
+#: What the stand-in runs, and Debian's package of each.
+PROGRAMS = {
+    "bridge": "iproute2",
+    "etcdctl": "etcd-client",
+    "ip": "iproute2",
+    "nft": "nftables",
+}
+
 _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _PATIENCE_S = 10.0
 
