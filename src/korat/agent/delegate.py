@@ -7,6 +7,7 @@ Source: CNI specification 1.1.0, section 4 "Plugin Delegation".
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ from korat.core.errors import Invalid, NotFound, Problem, Unavailable
 _TIMEOUT_S = 20.0
 # What a plugin may start itself; a container runtime's own PATH is not known here.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_MAX_WORDS = 500
+_MAX_CHARS = 500
 
 
 def find(name: str, cni_path: str) -> Path:
@@ -53,14 +54,7 @@ def ask(
     program = find(name, request.call.path)
     config = {**request.call.config, "ipam": ipam}
     try:
-        done = subprocess.run(
-            [program],
-            env=_environ(command, request),
-            input=json.dumps(config).encode(),
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        done = _run(program, _environ(command, request), json.dumps(config).encode(), timeout_s)
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"{name} has not done {command} after {timeout_s:g} s") from error
     except OSError as error:
@@ -68,9 +62,30 @@ def ask(
     answer = _answer(name, done.stdout)
     if done.returncode:
         said = answer.get("msg") or done.stderr.decode(errors="replace") or "no reason given"
-        details = f" ({answer['details']})" if answer.get("details") else ""
-        raise Unavailable(f"{name} refuses {command}: {str(said).strip()[:_MAX_WORDS]}{details}")
+        details = f" ({_shortened(answer['details'])})" if answer.get("details") else ""
+        raise Unavailable(f"{name} refuses {command}: {_shortened(said)}{details}")
     return answer
+
+
+def _run(
+    program: Path, environ: Mapping[str, str], stdin: bytes, timeout_s: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run it in a session of its own, so that whatever it started ends with it."""
+    with subprocess.Popen(
+        [program],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as child:
+        try:
+            out, err = child.communicate(stdin, timeout_s)
+        except BaseException:
+            # It is not waited for yet, so the number is still its own.
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess([program], child.returncode, out, err)
 
 
 def _environ(command: str, request: AddressRequest) -> dict[str, str]:
@@ -95,6 +110,10 @@ def _answer(name: str, stdout: bytes) -> Mapping[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        said = stdout[:_MAX_WORDS].decode(errors="replace")
+        said = stdout[:_MAX_CHARS].decode(errors="replace")
         raise Unavailable(f"{name} answers what is no JSON object: {said!r}")
     return found
+
+
+def _shortened(words: object) -> str:
+    return str(words).strip()[:_MAX_CHARS]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,10 @@ env = {{k: v for k, v in os.environ.items() if k.startswith(("CNI_", "PATH", "SE
 with open({diary!r}, "a") as diary:
     diary.write(json.dumps([env, config]) + "\\n")
 answer = json.load(open({answers!r}))[env["CNI_COMMAND"]]
+if "child" in answer:
+    import subprocess
+    child = subprocess.Popen(["sleep", "30"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    open(answer["child"], "w").write(str(child.pid))
 time.sleep(answer.get("sleep", 0))
 sys.stderr.write(answer.get("err", ""))
 sys.stdout.write(answer.get("out") or json.dumps(answer.get("json", {{}})))
@@ -225,6 +230,26 @@ def test_a_plugin_that_hangs_is_ended(world):
     world.answer(ADD={"sleep": 30})
     with pytest.raises(Unavailable, match=r"has not done ADD after 0\.5 s"):
         ask("ADD", world.request(), {"type": NAME}, timeout_s=0.5)
+
+
+def test_what_a_plugin_that_hangs_has_started_ends_with_it(world, tmp_path):
+    child = tmp_path / "child"
+    world.answer(ADD={"sleep": 30, "child": str(child)})
+    with pytest.raises(Unavailable, match="has not done ADD"):
+        ask("ADD", world.request(), {"type": NAME}, timeout_s=1.0)
+    pid = child.read_text()
+    stat = Path(f"/proc/{pid}/stat")
+    deadline = time.monotonic() + 5
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline, f"process {pid} lives on"
+        time.sleep(0.01)
+
+
+def test_a_plugin_that_says_too_much_is_cut_short(world):
+    world.answer(ADD={"code": 1, "json": {"msg": "m" * 10_000, "details": "d" * 10_000}})
+    with pytest.raises(Unavailable) as caught:
+        world.source.assign(world.request())
+    assert len(str(caught.value)) < 1_100
 
 
 def test_check_wants_a_folder_for_the_files(world):

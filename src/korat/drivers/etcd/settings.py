@@ -115,6 +115,10 @@ def _settings(environ: Mapping[str, str], names: _Names, default: str) -> EtcdSe
             (names.key_file, names.cert_file) if cert else (names.cert_file, names.key_file)
         )
         problems.append(Problem(_WHERE, missing, None, f"must be set where {given} is"))
+    named = next((name for name in (names.ca_file, names.cert_file) if environ.get(name)), None)
+    if named is not None and not all(endpoint.secure for endpoint in endpoints):
+        rule = f"must all begin with https:// where {named} is set"
+        problems.append(Problem(_WHERE, variable, None, rule))
     user, password = (environ.get(f"{names.prefix}{each}", "") for each in _CREDENTIALS)
     if bool(user) != bool(password):
         # Neither is quoted: who mixes them up would read the password.

@@ -116,6 +116,16 @@ def test_every_fault_at_once():
         calico_etcd({"ETCD_ENDPOINTS": "http://a:1", "ETCD_USERNAME": "korat"})
 
 
+@pytest.mark.parametrize("endpoints", ["http://a:1", "https://a:1,http://b:1"])
+@pytest.mark.parametrize("named", ["CAFILE", "CERTFILE"])
+def test_who_names_certificates_never_talks_in_plain_text(endpoints, named):
+    environ = {"FLANNELD_ETCD_ENDPOINTS": endpoints, f"FLANNELD_ETCD_{named}": "/tls/x.pem"}
+    environ |= {"FLANNELD_ETCD_KEYFILE": "/tls/key.pem"} if named == "CERTFILE" else {}
+    rule = f"FLANNELD_ETCD_ENDPOINTS must all begin with https:// where FLANNELD_ETCD_{named} is"
+    with pytest.raises(Invalid, match=rule):
+        flannel_etcd(environ)
+
+
 @pytest.mark.parametrize("prefix", ["network", "/", "//"])
 def test_what_is_no_prefix(prefix):
     with pytest.raises(Invalid, match="FLANNELD_ETCD_PREFIX"):
