@@ -15,6 +15,7 @@ from cni_world import agent_at, eventually, names, workloads
 from korat.agent.chained import ChainedWorkloads
 from korat.agent.cni_program import Programs
 from korat.agent.feed import Batch
+from korat.agent.intent import NodeState
 from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
 from korat.cni.install import IPAM, install, install_policy
@@ -90,7 +91,8 @@ class HeldLoop:
     def __init__(self, node):
         self._node = node
         self._kernel = node.inside("node", NodeKernel)
-        self.loop = NodeLoop("vm1", {"FELIX_INTERFACEPREFIX": "azv"}, self._kernel)
+        environ = {"FELIX_INTERFACEPREFIX": "azv"}
+        self.loop = NodeLoop(lambda: NodeState("vm1", environ), self._kernel)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
