@@ -8,8 +8,10 @@ the wireserver does.
 """
 
 import contextlib
+import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -35,6 +37,7 @@ WIRESERVER = "168.63.129.16"
 NIC_MAC = "00:0d:3a:00:00:04"
 WAIT_S = 5.0
 PORT = 8080
+_NUMBERS = itertools.count()
 
 
 class Node:
@@ -42,10 +45,13 @@ class Node:
 
     def __init__(self, stack: ExitStack, folder: Path, environ: dict[str, str]) -> None:
         self.stack, self.folder, self.environ = stack, folder, environ
-        self.prefix = f"kt-{os.getpid()}-chain"
+        self.prefix = f"kt-{os.getpid()}-chain{next(_NUMBERS)}"
+        self.pods: list[RunningPod] = []
         self.net_dir, self.bin_dir = folder / "net.d", folder / "bin"
         self.socket = folder / "run" / "agent.sock"
         self.queried: list[str] = []
+        self.agent: subprocess.Popen[bytes] | None = None
+        stack.callback(self.stop_agent)
         for place in ("node", "far"):
             self.space(place)
         self._wire()
@@ -116,12 +122,12 @@ class Node:
                     stderr=log,
                 ),
             )
-        self.stack.callback(self.stop_agent)
         assert eventually(ready.exists, 30), (self.folder / "agent.log").read_text()
 
     def stop_agent(self) -> None:
-        self.agent.kill()
-        self.agent.wait()
+        if self.agent is not None:
+            self.agent.kill()
+            self.agent.wait()
 
     def write(self, *resources: Resource) -> None:
         for each in resources:
@@ -147,7 +153,33 @@ class Node:
             ("K8S_POD_NAME", name),
         )
         path = str(namespace.path_of(space))
-        return RunningPod(self, name, Attachment(f"{name}-{os.getpid()}", path, "eth0", args))
+        attachment = Attachment(f"{name}-{os.getpid()}", path, "eth0", args)
+        self.pods.append(RunningPod(self, name, attachment))
+        return self.pods[-1]
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator["Node"]:
+        """For one test: what it makes goes at its end, and the node is as it was before."""
+        lists = {path: path.read_bytes() for path in self.net_dir.iterdir()}
+        kept = {record.key for record in self.store.list().records}
+        whole, self.stack = self.stack, ExitStack()
+        try:
+            yield self
+        finally:
+            for path, text in lists.items():
+                path.write_bytes(text)
+            if self.agent is None or self.agent.poll() is not None:
+                self.start_agent()
+            for each in self.pods:
+                each.delete()
+            self.pods.clear()
+            for record in self.store.list().records:
+                if record.key not in kept:
+                    self.store.delete(record.key)
+            self.stack.close()
+            self.stack = whole
+            shutil.rmtree(self.folder / "azure", ignore_errors=True)
+            self.queried.clear()
 
     def endpoints(self):
         found = self.client.read(["WorkloadEndpoint"]).of("WorkloadEndpoint")

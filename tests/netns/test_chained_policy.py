@@ -36,15 +36,22 @@ AZV = interface_name("shop", "web", "azv")
 BOOT, KORAT = 3, 75
 
 
-@pytest.fixture
-def azure(tmp_path):
-    """A node with azure-vnet, its IPAM and korat-policy in the list, and three addresses."""
-    with chained_node(tmp_path, FELIX_INTERFACEPREFIX="azv") as node:
-        install_azure(node.bin_dir, node.net_dir, tmp_path / "azure", str(node.socket))
+@pytest.fixture(scope="module")
+def azures_node(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("azure")
+    with chained_node(folder, FELIX_INTERFACEPREFIX="azv") as node:
+        install_azure(node.bin_dir, node.net_dir, folder / "azure", str(node.socket))
         node.wireserver("10.10.1.5", "10.10.1.6", "10.10.1.7")
         node.write(open_namespace("shop"))
         node.start_agent()
         yield node
+
+
+@pytest.fixture
+def azure(azures_node):
+    """A node with azure-vnet, its IPAM and korat-policy in the list, and three addresses."""
+    with azures_node.lent():
+        yield azures_node
 
 
 def test_allowed_traffic_passes_with_the_first_packet_after_add(azure):
@@ -231,17 +238,24 @@ def test_addresses_are_the_nics_own_and_come_back(azure):
 # Calico's way on Azure: korat makes the link, azure-vnet-ipam gives the address.
 
 
-@pytest.fixture
-def delegating(tmp_path):
-    """A node whose korat asks azure-vnet-ipam for addresses."""
-    with chained_node(tmp_path) as node:
+@pytest.fixture(scope="module")
+def delegating_node(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("delegating")
+    with chained_node(folder) as node:
         options = {"agent_socket": str(node.socket), "ipam": IPAM["azure-vnet-ipam"]}
         install(node.bin_dir, node.net_dir, options, network="azure")
-        install_programs(node.bin_dir, tmp_path / "azure")
+        install_programs(node.bin_dir, folder / "azure")
         node.wireserver("10.10.1.5", "10.10.1.6")
         node.write(open_namespace("shop"))
         node.start_agent()
         yield node
+
+
+@pytest.fixture
+def delegating(delegating_node):
+    """A node whose korat asks azure-vnet-ipam for addresses."""
+    with delegating_node.lent():
+        yield delegating_node
 
 
 def test_korat_makes_the_link_with_an_address_of_azures_plugin(delegating):
