@@ -195,8 +195,8 @@ class NodeState:
             untouched=_read(objects, _vnet_prefixes, problems),
             hosts=_read(objects, _node_addresses, problems),
         )
-        if not isinstance(self._overlays, Overlays):
-            problems += _not_tunnelled(objects)
+        calicos = isinstance(self._overlays, Overlays)
+        problems += _block_routes(felix) if calicos else _not_tunnelled(objects)
         if self._overlays is None:
             return _Frame(made, tuple(problems))
         around = self._overlays.surroundings(felix)
@@ -206,7 +206,7 @@ class NodeState:
             tunnels=around.sources,
             pools=(*made.pools, *around.pools),
         )
-        return _Frame(made, (*problems, *_block_routes(felix), *around.problems))
+        return _Frame(made, (*problems, *around.problems))
 
     def _govern(self, felix: FelixSettings) -> None:
         """Find out what governs the node's own interfaces, and which sets that asks for."""
@@ -272,7 +272,7 @@ def _not_tunnelled(objects: Iterable[Resource]) -> Iterator[Problem]:
 
 
 def _block_routes(felix: FelixSettings) -> Iterator[Problem]:
-    """What a node with tunnels says to routes that should follow other nodes' workloads."""
+    """What a node with Calico's tunnels says to routes that should follow workloads."""
     if felix.routes_of_workloads:
         rule = (
             "is not carried out with CALICO_NETWORKING_BACKEND=vxlan: tunnels follow Calico's"

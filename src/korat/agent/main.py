@@ -18,37 +18,27 @@ from pathlib import Path
 
 import structlog
 
-from korat.agent.address_source import AZURE, AZURE_VNET, CALICO, HOST_LOCAL, AddressSources
-from korat.agent.azure_ipam import AzureIpam
-from korat.agent.azure_vnet_ipam import AzureVnetIpam
-from korat.agent.calico_ipam import CalicoIpam
-from korat.agent.chained import ChainedWorkloads
 from korat.agent.cni import serve
-from korat.agent.cni_program import Program, Programs
+from korat.agent.cni_program import Program
 from korat.agent.feed import Batch, Feed
-from korat.agent.hostlocal import HostLocal
 from korat.agent.intent import NodeState
 from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
 from korat.agent.networking import Networking
 from korat.agent.networking_option import networking_of
 from korat.agent.nic_watch import azure_ipam
+from korat.agent.node_cni import address_sources, node_programs
 from korat.agent.observe import Observer
 from korat.agent.precedence import Precedence
 from korat.agent.settings import NodeSettings, node_settings
 from korat.agent.startup import announce, own_addresses
-from korat.agent.workload import Workloads
 from korat.core.errors import Conflict, Unavailable
 from korat.core.model.felix import settings as felix_settings
-from korat.core.model.key import Key
 from korat.drivers.kernel.conntrack import Conntrack
 from korat.drivers.kernel.monitor import Monitor
-from korat.drivers.kernel.pod_end import PodEnds
-from korat.drivers.kernel.veth import Veths
 from korat.drivers.report import NodeReport, publish, publish_addresses, publish_tunnels
 from korat.drivers.store.client import Client
 from korat.drivers.store.open import open_store
-from korat.ports import Store
 
 log = structlog.get_logger(__name__)
 
@@ -89,9 +79,9 @@ def run(environ: Mapping[str, str]) -> None:
     )
     observer = Observer(settings.node_name, settings.run_dir, lambda: loop.enforced)
     conntrack = Conntrack()
-    sources = _address_sources(store, settings, networking, azure)
-    prefixes = _interface_prefixes(settings, environ, loop)
-    programs = _programs(store, loop, networking, conntrack, sources, prefixes)
+    sources = address_sources(store, settings, networking, azure)
+    told, _ = felix_settings(settings.node_name, {}, (), environ)
+    programs = node_programs(store, loop, networking, conntrack, sources, told)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(kernel))
         stack.enter_context(conntrack)
@@ -116,66 +106,6 @@ async def _serve_until_told(path: Path, programs: Program) -> None:
         server.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await server
-
-
-def _interface_prefixes(
-    settings: NodeSettings, environ: Mapping[str, str], loop: NodeLoop
-) -> Callable[[], tuple[str, ...]]:
-    """The prefixes of workloads' interfaces as they are enforced; until then as told at start."""
-    told, _ = felix_settings(settings.node_name, {}, (), environ)
-    return lambda: (loop.enforced.felix if loop.enforced else told).interface_prefix
-
-
-def _programs(
-    store: Store,
-    loop: NodeLoop,
-    networking: Networking,
-    conntrack: Conntrack,
-    sources: AddressSources,
-    prefixes: Callable[[], tuple[str, ...]],
-) -> Programs:
-    """The node's side of CNI."""
-
-    def ready() -> str:
-        return "" if loop.ready else "the first policy is not in the kernel"
-
-    def programmed(_key: Key, timeout_s: float) -> bool:
-        return _programmed(store, loop, timeout_s)
-
-    network = Workloads(
-        node_name=networking.node_name,
-        store=store,
-        links=Veths(),
-        ipam=sources,
-        forget=conntrack.forget,
-        wait_programmed=programmed,
-        ready=ready,
-        mtu_bytes=lambda: networking.pod_mtu_bytes(loop.enforced),
-        interface_prefixes=prefixes,
-    )
-    policy = ChainedWorkloads(
-        node_name=networking.node_name,
-        store=store,
-        pods=PodEnds(),
-        wait_programmed=programmed,
-        forget=conntrack.forget,
-        ready=ready,
-        interface_prefixes=prefixes,
-    )
-    return Programs(network, policy)
-
-
-def _address_sources(
-    store: Store, settings: NodeSettings, networking: Networking, azure: AzureIpam
-) -> AddressSources:
-    return AddressSources(
-        {
-            HOST_LOCAL: HostLocal(lambda: networking.subnets(store)),
-            CALICO: CalicoIpam(store, settings.node_name),
-            AZURE: azure,
-            AZURE_VNET: AzureVnetIpam(settings.azure_state_dir),
-        }
-    )
 
 
 def _announce(client: Client, settings: NodeSettings) -> tuple[str, str]:
@@ -229,11 +159,6 @@ def _threads(
 def _mend(loop: NodeLoop) -> None:
     log.warning("somebody else changed the table inet korat; it is loaded again")
     loop.refresh(reload=True)
-
-
-def _programmed(store: Store, loop: NodeLoop, timeout_s: float) -> bool:
-    """Whether all that is in the store now gets into the kernel in time."""
-    return loop.wait_applied(store.list(["WorkloadEndpoint"]).revision, timeout_s)
 
 
 def _report(settings: NodeSettings, observer: Observer, revision: int) -> None:

@@ -5,6 +5,7 @@ import re
 import pytest
 from msgspec.structs import replace
 
+from korat.agent.flannel_overlay import FlannelTunnels
 from korat.agent.intent import NodeState, intent
 from korat.core.model.config import (
     ClusterInformation,
@@ -109,6 +110,9 @@ def test_routes_by_workloads_are_not_carried_out_with_tunnels():
     assert [(p.field, p.value) for p in found.problems] == [("routeSource", "WorkloadIPs")]
     told = made(CALICO_NETWORKING_BACKEND="vxlan", FELIX_ROUTESOURCE="CalicoIPAM")
     assert told.problems == ()
+    # flannel's tunnels follow its leases, whatever is set.
+    flannel = NodeState("vm1", by_workloads, FlannelTunnels(masquerade=True))
+    assert flannel.intent().problems == ()
 
 
 def test_the_option_vxlan_has_tunnels_and_guards_them():
