@@ -4,6 +4,7 @@ import re
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -13,6 +14,8 @@ from korat.core.errors import NotFound, Unavailable
 from korat.drivers.etcd import connection
 from korat.drivers.etcd.client import Etcd
 from korat.drivers.etcd.error import OutcomeUnknown
+from korat.drivers.etcd.etcd_pb2 import RangeRequest
+from korat.drivers.etcd.quiet import grpc
 from korat.drivers.etcd.settings import Endpoint, EtcdSettings
 from korat.drivers.etcd.value import Absent, Put
 
@@ -267,6 +270,38 @@ def hear(watch):
         if changes:
             return changes
     raise AssertionError("nothing came")
+
+
+class Broken(grpc.GenericRpcHandler):
+    """A member that is up, and can do nothing that it is asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def service(self, _details):
+        def answer(asked, context):
+            if asked == RangeRequest().SerializeToString():
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "etcdserver: key is not provided")
+            self.asked += 1
+            context.abort(grpc.StatusCode.INTERNAL, "broken")
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def test_a_member_that_fails_at_once_is_not_asked_all_the_time():
+    broken = Broken()
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[broken])
+    endpoint = Endpoint("127.0.0.1", server.add_insecure_port("127.0.0.1:0"), secure=False)
+    server.start()
+    try:
+        with (
+            Etcd(EtcdSettings((endpoint,), timeout_s=0.5)) as etcd,
+            pytest.raises(Unavailable, match="broken"),
+        ):
+            etcd.get("/a")
+    finally:
+        server.stop(0).wait()
+    assert 2 <= broken.asked <= 7
 
 
 def test_nobody_is_there():

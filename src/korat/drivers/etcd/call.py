@@ -77,7 +77,7 @@ class Caller:
             KoratError: etcd refuses, as ``error.refusal`` says.
         """
         deadline = monotonic() + self.settings.timeout_s
-        tokens = 0
+        tokens = failures = 0
         while True:
             with self.use(deadline) as connection:
                 sent = False
@@ -96,6 +96,9 @@ class Caller:
                         raise _unknown(method, connection, said) from error
                     if monotonic() >= deadline:
                         raise Unavailable(f"etcd: {method.what}: {said}") from error
+                    failures += failure is not Failure.STALE_LOGIN
+            if failures and failures % len(self.settings.endpoints) == 0:
+                self._connections.pause(deadline)  # all of them have failed
 
     def use(self, deadline: float) -> AbstractContextManager[Connection]:
         """A member that is up, as ``Connections.use`` gives it."""

@@ -100,6 +100,10 @@ class Connections:
             connection.left = True
             self._drop(connection)
 
+    def pause(self, deadline: float) -> None:
+        """Wait a moment before all members are asked once more, but not past the deadline."""
+        self._closed.wait(min(_PAUSE_S, max(0.0, deadline - monotonic())))
+
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
@@ -153,7 +157,7 @@ class Connections:
             channel.close()
             tried += 1
             if tried % len(self._endpoints) == 0:
-                self._closed.wait(min(_PAUSE_S, max(0.0, deadline - monotonic())))
+                self.pause(deadline)
 
     def _unavailable(self) -> Unavailable:
         if self._closed.is_set():
