@@ -6,12 +6,13 @@ asked in any case, for others give and take addresses too. One NIC's trouble, a 
 all, does not stop the others.
 """
 
-import threading
 import time
 from collections.abc import Callable
 
 import structlog
+from typing_extensions import override
 
+from korat.controllers.following import FollowingController
 from korat.controllers.settings import AddressSettings
 from korat.controllers.supply import KINDS, look_once, read_demand
 from korat.core.errors import Conflict, Invalid, KoratError, NotFound
@@ -25,11 +26,9 @@ log = structlog.get_logger(__name__)
 FIRST_RETRY_S = 1.0
 #: Between two looks at Azure that pods give cause to.
 REST_S = 5.0
-DEBOUNCE_S = 0.1
-DEBOUNCE_TURNS = 20
 
 
-class AddressController:
+class AddressController(FollowingController):
     """Runs in one thread; ``stop`` may come from another."""
 
     def __init__(
@@ -39,35 +38,13 @@ class AddressController:
         settings: AddressSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        super().__init__(store, FIRST_RETRY_S, settings.period_s)
         self._cloud = cloud
         self._settings = settings
         self._clock = clock
-        self._stopping = threading.Event()
-        self._watch: Watch | None = None
-        self._failures = 0
         self._network: Network | None = None  # as Azure said last; None when that is void
         self._said: object = None
         self._refused: dict[str, str] = {}
-
-    def run(self) -> None:
-        """Keep addresses ready until ``stop``."""
-        while not self._stopping.is_set():
-            try:
-                revision = self._store.list(["Node"]).revision
-                with self._store.watch(revision) as self._watch:
-                    self._follow(self._watch)
-            except NotFound:
-                continue  # the watch fell behind: look at everything anew
-            except KoratError as error:
-                log.warning("the store does not answer", error=str(error))
-                self._stopping.wait(self._retry_s())
-
-    def stop(self) -> None:
-        """End ``run`` after the turn at hand."""
-        self._stopping.set()
-        if self._watch is not None:
-            self._watch.close()
 
     def turn(self) -> float:
         """Look, plan, ask; how long to wait before the next turn without a cause."""
@@ -92,6 +69,7 @@ class AddressController:
             return True
         return not wanted.plan(self._network, self._settings.supply).empty
 
+    @override
     def _follow(self, watch: Watch) -> None:
         """Turns from one watch; while Azure refuses, pods' changes bring none forward."""
         due, earliest = self._next(self.turn())
@@ -109,12 +87,6 @@ class AddressController:
         now = self._clock()
         due = now + delay_s
         return due, due if self._failures else min(due, now + REST_S)
-
-    def _settle(self, watch: Watch) -> None:
-        """Wait for the end of a burst of events, but not for long."""
-        for _ in range(DEBOUNCE_TURNS):
-            if self._stopping.is_set() or not watch.poll(DEBOUNCE_S):
-                return
 
     def _turn(self) -> bool:
         look = look_once(self._store, self._cloud, self._settings.supply)
@@ -156,7 +128,3 @@ class AddressController:
             self._said = plan.problems
             for problem in plan.problems:
                 log.error("left as it is", problem=str(problem))
-
-    def _retry_s(self) -> float:
-        self._failures += 1
-        return min(self._settings.period_s, FIRST_RETRY_S * float(2 ** min(self._failures - 1, 10)))

@@ -4,18 +4,19 @@ A Node event only ends the wait; the turn reads everything anew. So nothing depe
 events, and a burst of them is one turn. After an error the waits grow up to the period.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+from typing_extensions import override
 
 from korat.controllers.announce import announce_vnet
+from korat.controllers.following import FollowingController
 from korat.controllers.node import udr_nodes
 from korat.controllers.route import Look, look_once, not_effective
 from korat.controllers.settings import RouteSettings
-from korat.core.errors import Conflict, KoratError, NotFound, Unavailable
+from korat.core.errors import Conflict, KoratError
 from korat.core.route.podcidr import UdrNode
 from korat.core.route.udr import UdrPlan
 from korat.drivers.file import replace
@@ -25,11 +26,9 @@ log = structlog.get_logger(__name__)
 
 FIRST_RETRY_S = 0.5
 EFFECT_POLL_S = 1.0
-DEBOUNCE_S = 0.1
-DEBOUNCE_TURNS = 20
 
 
-class RouteController:
+class RouteController(FollowingController):
     """Runs in one thread; ``stop`` may come from another."""
 
     def __init__(
@@ -39,35 +38,13 @@ class RouteController:
         settings: RouteSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        super().__init__(store, FIRST_RETRY_S, settings.period_s)
         self._cloud = cloud
         self._settings = settings
         self._clock = clock
-        self._stopping = threading.Event()
-        self._watch: Watch | None = None
-        self._failures = 0
         self._nodes: tuple[UdrNode, ...] | None = None
         self._said: object = None
         self._confirmed: UdrPlan | None = None
-
-    def run(self) -> None:
-        """Keep the routes right until ``stop``."""
-        while not self._stopping.is_set():
-            try:
-                revision = self._store.list(["Node"]).revision
-                with self._store.watch(revision) as self._watch:
-                    self._follow(self._watch)
-            except NotFound:
-                continue  # the watch fell behind: look at everything anew
-            except Unavailable as error:
-                log.warning("the store does not answer", error=str(error))
-                self._stopping.wait(self._retry_s())
-
-    def stop(self) -> None:
-        """End ``run`` after the turn at hand."""
-        self._stopping.set()
-        if self._watch is not None:
-            self._watch.close()
 
     def turn(self) -> float:
         """Look, plan, apply, check; how long to wait before the next turn."""
@@ -82,6 +59,7 @@ class RouteController:
         self._failures = 0
         return delay_s
 
+    @override
     def _follow(self, watch: Watch) -> None:
         """Turns from one watch; a Node event that changes nothing for routes is none."""
         due = self._clock() + self.turn()
@@ -94,12 +72,6 @@ class RouteController:
             elif self._clock() < due:
                 continue
             due = self._clock() + self.turn()
-
-    def _settle(self, watch: Watch) -> None:
-        """Wait for the end of a burst of events, but not for long."""
-        for _ in range(DEBOUNCE_TURNS):
-            if self._stopping.is_set() or not watch.poll(DEBOUNCE_S):
-                return
 
     def _nodes_changed(self) -> bool:
         try:
@@ -145,10 +117,6 @@ class RouteController:
             if self._settings.ready_file is not None:
                 _write_ready(self._settings.ready_file, wanted)
         return True
-
-    def _retry_s(self) -> float:
-        self._failures += 1
-        return min(self._settings.period_s, FIRST_RETRY_S * float(2 ** min(self._failures - 1, 10)))
 
 
 def _same_effect(one: UdrPlan, other: UdrPlan) -> bool:

@@ -1,5 +1,7 @@
 """The stand-ins' state: one JSON file, read and written while a lock file beside it is held.
 
+A whole command is done under the lock, as Azure's plugins do theirs.
+
 Source: the names ``<plugin>.json`` and ``<plugin>.json.lock`` are those of Azure's plugins.
 """
 
@@ -7,10 +9,10 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from korat.lab.azure_cni.protocol import Json
+from korat.lab.azure_cni.protocol import Call, Json, PluginError, serve
 
 
 @contextlib.contextmanager
@@ -29,3 +31,27 @@ def held(folder: str, name: str) -> Iterator[Json]:
                 unfinished = path.with_suffix(f".json.{os.getpid()}")
                 unfinished.write_text(json.dumps(state, indent=1))
                 unfinished.replace(path)
+
+
+def serve_with_state(
+    folder: str,
+    name: str,
+    add: Callable[[Call, Json], Json],
+    delete: Callable[[Call, Json], None],
+) -> int:
+    """Run as the plugin of this name, which keeps its state in this folder; the exit code."""
+
+    def do(call: Call) -> Json | None:
+        with held(folder, name) as state:
+            match call.command:
+                case "ADD":
+                    return add(call, state)
+                case "DEL":
+                    delete(call, state)
+                case "CHECK":
+                    pass
+                case other:
+                    raise PluginError(4, f"CNI_COMMAND {other!r} is not known")
+        return None
+
+    return serve(do)

@@ -10,7 +10,7 @@ import ipaddress
 from pathlib import Path
 
 from korat.lab.azure_cni import iproute, state_file
-from korat.lab.azure_cni.protocol import Call, Json, PluginError, delegate, serve
+from korat.lab.azure_cni.protocol import Call, Json, PluginError, delegate
 
 NAME = "azure-vnet"
 PREFIX = "azv"
@@ -22,21 +22,7 @@ _ID_CHARS = 8
 
 def main(state_dir: str) -> int:
     """Run as the plugin."""
-    return serve(lambda call: _do(call, state_dir))
-
-
-def _do(call: Call, state_dir: str) -> Json | None:
-    with state_file.held(state_dir, NAME) as state:
-        match call.command:
-            case "ADD":
-                return _add(call, state)
-            case "DEL":
-                _delete(call, state)
-            case "CHECK":
-                pass
-            case other:
-                raise PluginError(4, f"CNI_COMMAND {other!r} is not known")
-    return None
+    return state_file.serve_with_state(state_dir, NAME, _add, _delete)
 
 
 def _add(call: Call, state: Json) -> Json:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from korat.lab.azure_cni import iproute, state_file, wireserver
-from korat.lab.azure_cni.protocol import Call, Json, PluginError, serve
+from korat.lab.azure_cni.protocol import Call, Json, PluginError
 
 NAME = "azure-vnet-ipam"
 DNS = wireserver.HOST
@@ -21,21 +21,7 @@ _FIRST, _OTHER = 0, 1
 
 def main(state_dir: str) -> int:
     """Run as the plugin."""
-    return serve(lambda call: _do(call, state_dir))
-
-
-def _do(call: Call, state_dir: str) -> Json | None:
-    with state_file.held(state_dir, NAME) as state:
-        match call.command:
-            case "ADD":
-                return _add(call, state)
-            case "DEL":
-                _delete(call, state)
-            case "CHECK":
-                pass
-            case other:
-                raise PluginError(4, f"CNI_COMMAND {other!r} is not known")
-    return None
+    return state_file.serve_with_state(state_dir, NAME, _add, _delete)
 
 
 def _add(call: Call, state: Json) -> Json:
