@@ -118,6 +118,28 @@ def test_who_has_no_lease_gets_nothing_into_the_tunnel(shop: Lab) -> None:
 
 
 @pytest.mark.parametrize("vm", ["vm1", "vm2"])
+def test_no_pod_gets_anything_into_the_tunnel(shop: Lab, vm: str) -> None:
+    """Neither where korat has the tunnel nor beside a flanneld: it would leave as its node's."""
+
+    def dropped() -> int:
+        words = ("nft", "-j", "list", "chain", "inet", "korat", "from-workload")
+        rules = json.loads(inside(shop.namespace(vm), *words))["nftables"]
+        return sum(
+            int(each["counter"]["packets"])
+            for rule in rules
+            if rule.get("rule", {}).get("comment") == "VXLAN from a workload"
+            for each in rule["rule"]["expr"]
+            if "counter" in each
+        )
+
+    before = dropped()
+    pod = next(p for p in shop.status()["pods"] if p["node"] == vm)
+    with socket_in(pod["netns"], socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"\x08" + bytes(60), ("10.10.0.6", 8472))
+    until(lambda: dropped() == before + 1, 5)
+
+
+@pytest.mark.parametrize("vm", ["vm1", "vm2"])
 def test_pods_are_known_by_their_nodes_address_outside(shop: Lab, vm: str) -> None:
     """By korat's rules, and by those of a flanneld."""
     node = next(n for n in shop.status()["nodes"] if n["name"] == vm)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 import structlog
 from typing_extensions import override
 
-from korat.agent.flannel_overlay import FlannelState, FlannelTunnels
+from korat.agent.flannel_overlay import FlannelState, FlannelTunnels, OthersTunnel
 from korat.agent.flannel_settings import FlannelSettings
 from korat.agent.intent import Intent
 from korat.agent.networking import Networking
@@ -54,6 +54,11 @@ class BesideFlannel(Networking):
     def __init__(self, node_name: str, flannel: FlannelSettings) -> None:
         super().__init__(node_name)
         self._flannel = flannel
+
+    @property
+    @override
+    def tunnels(self) -> TunnelSource | None:
+        return OthersTunnel()
 
     @override
     def subnets(self, _store: Store) -> tuple[Prefix, ...]:

@@ -16,7 +16,7 @@ from korat.core.net.address import Addr, Family
 from korat.core.render.nft.node import Pool
 from korat.core.render.nft.tunnel import TunnelFilter
 from korat.core.route.flannel.lease import Lease
-from korat.core.route.flannel.network import FlannelNetwork
+from korat.core.route.flannel.network import DEFAULT_PORT, FlannelNetwork
 from korat.core.route.flannel.plan import FlannelOverlay, device_name, plan
 from korat.core.route.vxlan import Link
 
@@ -28,6 +28,29 @@ class FlannelState:
     network: FlannelNetwork
     own: Lease
     leases: tuple[Lease, ...]
+
+
+class OthersTunnel:
+    """Implements ``overlay.TunnelSource`` beside a flanneld: all is its own, but for one thing.
+
+    A packet that a workload sends to the tunnel's port would come out of the tunnel with whatever
+    source it claims, on this node or on another.
+    """
+
+    version = 0
+
+    def set(self, _key: Key, _resource: Resource | None) -> None:
+        """Objects of the store make no difference."""
+
+    def surroundings(self, _felix: FelixSettings) -> TunnelSurroundings:
+        """The port that flannel has unless its configuration, which is not known here, sets one."""
+        return TunnelSurroundings(port=DEFAULT_PORT)
+
+    def plans(
+        self, _felix: FelixSettings, _links: tuple[Link, ...], _local: Collection[Addr]
+    ) -> Plans:
+        """None of korat's."""
+        return NOTHING
 
 
 class FlannelTunnels:

@@ -204,6 +204,7 @@ class NodeState:
             made,
             filter=around.filter,
             tunnels=around.sources,
+            tunnel_port=around.port,
             pools=(*made.pools, *around.pools),
         )
         return _Frame(made, (*problems, *around.problems))

@@ -66,12 +66,14 @@ class TunnelSurroundings:
     """Beside the tunnels: whose packets are taken, where the node's own sources are changed.
 
     ``sources`` are the devices, each with the node's own address outside of it. ``pools`` are
-    networks of pods that no IPPool tells of.
+    networks of pods that no IPPool tells of. ``port`` is that of a tunnel that another program has,
+    to which workloads may not send either.
     """
 
     filter: TunnelFilter | None = None
     sources: tuple[tuple[str, Addr], ...] = ()
     pools: tuple[Pool, ...] = ()
+    port: int | None = None
     problems: tuple[Problem, ...] = ()
 
 
@@ -113,7 +115,7 @@ class Overlays:
     def surroundings(self, felix: FelixSettings) -> TunnelSurroundings:
         """What the node's own rules must know; problems are in the order of the objects' keys."""
         problems = tuple(self._broken[key] for key in sorted(self._broken))
-        return TunnelSurroundings(self._filter(felix), self._sources(felix), (), problems)
+        return TunnelSurroundings(self._filter(felix), self._sources(felix), problems=problems)
 
     def _filter(self, felix: FelixSettings) -> TunnelFilter | None:
         """Whose tunnel packets this node takes; None where it has no tunnel."""

@@ -65,7 +65,8 @@ class NodeInput:
     ``untouched`` are prefixes to which pods keep their addresses, as the Azure virtual network;
     ``hosts`` are the nodes' addresses, which count when natOutgoingExclusions says so. ``own`` is
     None where no host endpoint governs the node's own interfaces, ``filter`` where no tunnel is to
-    be guarded. ``tunnels`` are the tunnels' devices with the node's own address.
+    be guarded. ``tunnels`` are the tunnels' devices with the node's own address, ``tunnel_port`` is
+    the port of a tunnel that is not korat's.
     """
 
     policy: NodePolicy
@@ -76,6 +77,7 @@ class NodeInput:
     own: HostInput | None = None
     filter: TunnelFilter | None = None
     tunnels: tuple[tuple[str, Addr], ...] = ()
+    tunnel_port: int | None = None
 
 
 def render(node: NodeInput) -> Ruleset:
@@ -212,7 +214,8 @@ def hook_settings(felix: FelixSettings) -> HookSettings:
 def _hooks_of(node: NodeInput) -> HookSettings:
     """The same, with the port of the tunnel that this node has."""
     hooks = hook_settings(node.felix)
-    return hooks if node.filter is None else replace(hooks, vxlan_port=node.filter.port)
+    port = node.tunnel_port if node.filter is None else node.filter.port
+    return hooks if port is None else replace(hooks, vxlan_port=port)
 
 
 def outcome_settings(felix: FelixSettings) -> OutcomeSettings:

@@ -20,7 +20,7 @@ _UDP = "udp"  # what flannel takes where no type is written
 _VNIS = range(1, 1 << 24)
 _PORTS = range(1, 65536)
 _MTUS = range(576, 65536)
-_DEFAULT_PORT = 8472  # the Linux kernel's own, which flannel leaves to it
+DEFAULT_PORT = 8472  # the Linux kernel's own, which flannel leaves to it
 _FABRIC = "Azure's fabric delivers only what is for an address of the VM"
 #: Why a backend is refused; what is not named here is unknown.
 _REFUSED_BACKENDS = {
@@ -65,7 +65,7 @@ class Vxlan:
     """The vxlan backend; ``mtu_bytes`` is what goes on the fabric, 0 where it is not written."""
 
     vni: int = 1
-    port: int = _DEFAULT_PORT
+    port: int = DEFAULT_PORT
     mtu_bytes: int = 0
     learning: bool = False
 
@@ -157,7 +157,7 @@ def _vxlan(backend: _Backend, problems: list[Problem]) -> Vxlan | None:
     if backend.direct_routing:
         found.append(("DirectRouting", True, f"{_FABRIC}, within one subnet too; leave it out"))
     problems += [Problem(_WHERE, f"Backend.{key}", value, rule) for key, value, rule in found]
-    port = backend.port or _DEFAULT_PORT
+    port = backend.port or DEFAULT_PORT
     return Vxlan(backend.vni, port, backend.mtu, backend.learning)
 
 
