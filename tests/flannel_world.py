@@ -30,9 +30,10 @@ from tunnel_world import bridge, cable
 
 T = TypeVar("T")
 
-ADDRESS = "10.80.0.{}"
+ADDRESS, ADDRESS6 = "10.80.0.{}", "fd80::{}"
 NETWORK = {"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "MTU": 1400}}
 FELIX = FelixSettings()
+_NO_DAD = 0x02
 
 
 class Kept:
@@ -139,6 +140,7 @@ class Machine:
     kept: Kept
     node: FlannelNode = field(init=False)
     address: str = ""
+    address6: str = ""
 
     def __post_init__(self) -> None:
         self.address = self.address or ADDRESS.format(self.number)
@@ -160,6 +162,7 @@ class Machine:
         environ = {
             "NODENAME": self.name,
             "IP": f"{self.address}/24",
+            "IP6": f"{self.address6}/64" if self.address6 else "none",
             "KORAT_RUN_DIR": str(run_dir),
             "CLUSTER_TYPE": "k8s,canal",
             "FLANNELD_ETCD_ENDPOINTS": "http://127.0.0.1:1",
@@ -171,7 +174,7 @@ class Machine:
         self.node = FlannelNode(settings, flannel, lambda: Leases(self.kept))
         store = MemoryStore()
         initialize(Client(store), "test")
-        announced = (f"{self.address}/24", "")
+        announced = (f"{self.address}/24", f"{self.address6}/64" if self.address6 else "")
         self.inside(lambda: self.node.start(store, announced, self.refresh))
 
     def refresh(self) -> None:
@@ -188,8 +191,8 @@ class Machine:
 
 
 @contextlib.contextmanager
-def world(count: int, root: Path, kept: Kept) -> Iterator[list[Machine]]:
-    """That many machines that run, each with ``eth0`` on one bridge."""
+def world(count: int, root: Path, kept: Kept, *, dual: bool = False) -> Iterator[list[Machine]]:
+    """That many machines that run, each with ``eth0`` on one bridge; ``dual``: with IPv6 too."""
     tag = f"kf-{os.getpid()}"
     wire = f"{tag}-wire"
     machines: list[Machine] = []
@@ -198,9 +201,12 @@ def world(count: int, root: Path, kept: Kept) -> Iterator[list[Machine]]:
         namespace.run_in(wire, bridge)
         for number in range(1, count + 1):
             machine = Machine(number, f"{tag}-{number}", root, kept)
+            machine.address6 = ADDRESS6.format(number) if dual else ""
             namespace.create(machine.netns)
             cable(wire, f"m{number}", machine.netns, "eth0", master="wire")
             machine.inside(lambda own=machine: give("eth0", f"{own.address}/24"))
+            if dual:
+                machine.inside(lambda own=machine: give("eth0", f"{own.address6}/64"))
             machine.start()
             machines.append(machine)
         yield machines
@@ -216,7 +222,8 @@ def give(device: str, address: str) -> None:
     with IPRoute() as ip:
         text, _, length = address.partition("/")
         index = ip.link_lookup(ifname=device)[0]
-        ip.addr("add", index=index, address=text, prefixlen=int(length))
+        flags = {"flags": _NO_DAD} if ":" in text else {}
+        ip.addr("add", index=index, address=text, prefixlen=int(length), **flags)
 
 
 def take(device: str, address: str) -> None:

@@ -238,6 +238,25 @@ def test_a_lease_is_renewed_before_it_ends(tmp_path: Path) -> None:
         assert has_device(one)
 
 
+def test_both_families_have_a_tunnel_each(tmp_path: Path) -> None:
+    kept = Kept()
+    kept.config = json.dumps({**NETWORK, "EnableIPv6": True, "IPv6Network": "fd05::/48"})
+    with world(2, tmp_path, kept, dual=True) as (one, other):
+        until(lambda: leads_to(one, other) and leads_to(other, one), WAIT_S, "no IPv4 tunnel")
+        until(lambda: has_device(one, "flannel-v6.1"), WAIT_S, "no IPv6 device")
+        theirs = next(e for e in kept.leases.values() if str(e.public_ip) == other.address)
+        assert theirs.key.endswith("-64")
+        assert theirs.subnet6 is not None
+        first = str(Addr(theirs.subnet6.family, theirs.subnet6.base))
+        until(lambda: reaches(one, first), WAIT_S, "nothing through the IPv6 tunnel")
+        (link,) = json.loads(ip(one, "ip", "-d", "-j", "link", "show", "flannel-v6.1"))
+        data = link["linkinfo"]["info_data"]
+        assert (data["id"], data["port"], data["local6"]) == (1, 8472, one.address6)
+        env = read_env(one.env.read_text())
+        assert env.network6 == Prefix.parse("fd05::/48")
+        assert len(one.node.subnets(None)) == 2
+
+
 def test_alloc_has_a_lease_and_a_file_but_no_tunnel(tmp_path: Path) -> None:
     kept = Kept()
     kept.config = json.dumps({"Network": "10.5.0.0/16", "Backend": {"Type": "alloc"}})
