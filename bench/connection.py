@@ -6,7 +6,7 @@ reads and closes. So a wake-up, whose cost is the machine's mood, comes twice a 
 a connection, and the rate is that of the kernel's path. How much of the time is not the kernel's is
 measured too (``Slice.user_share``), since that part hides differences.
 
-A server that closes first keeps TIME_WAIT to itself; ``lane`` turns it off.
+A server that closes first keeps TIME_WAIT to itself; ``ends.SETTINGS`` turn it off.
 """
 
 import errno
@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from bench.lane import SERVER, Lane
+from bench.ends import End, Ends
 from bench.process import BenchError, Turns, Worker, cores, worker
 from bench.rounds import Slice, Spent, spent
 from korat.drivers.kernel import namespace
@@ -27,21 +27,21 @@ _TIMEOUT_S = 10
 
 
 class Load:
-    """Drives lanes; the two processes live as long as the block that made it."""
+    """Drives ways; the two processes live as long as the block that made it."""
 
-    def __init__(self, client: Worker, server: Worker, lanes: tuple[Lane, ...]) -> None:
+    def __init__(self, client: Worker, server: Worker, ways: tuple[Ends, ...]) -> None:
         self._client = client
         self._server = server
-        self._lanes = lanes
+        self._ways = ways
 
-    def drive(self, lane: Lane, windows: int) -> Slice:
-        """So many windows of connections through a lane, after one to warm up.
+    def drive(self, way: Ends, windows: int) -> Slice:
+        """So many windows of connections through a way, after one to warm up.
 
         Raises:
-            BenchError: the lane lets no connection through.
+            BenchError: the way lets no connection through.
         """
-        number = self._lanes.index(lane)
-        lane.forget_connections()
+        number = self._ways.index(way)
+        way.forget_connections()
         self._server.tell(number, windows)
         client = self._client.ask(number, windows)
         server = self._server.answer()
@@ -51,9 +51,9 @@ class Load:
 
 
 @contextmanager
-def load(lanes: tuple[Lane, ...]) -> Iterator[Load]:
-    """The two ends, ready for these lanes."""
-    listeners = [_listener(lane) for lane in lanes]
+def load(ways: tuple[Ends, ...]) -> Iterator[Load]:
+    """The two processes, ready for these ways."""
+    listeners = [_listener(way.server) for way in ways]
     turns = Turns()
 
     def accept(number: int, windows: int) -> Spent:
@@ -61,22 +61,24 @@ def load(lanes: tuple[Lane, ...]) -> Iterator[Load]:
         return spent(windows, lambda: _serve(listeners[number], turns))
 
     def connect(number: int, windows: int) -> Spent:
-        namespace.enter(lanes[number].client)
-        _open_and_close(turns)
-        return spent(windows, lambda: _open_and_close(turns))
+        way = ways[number]
+        namespace.enter(way.client.netns)
+        target = str(way.server.addr), PORT
+        _open_and_close(target, turns)
+        return spent(windows, lambda: _open_and_close(target, turns))
 
     first, second = cores()
     try:
         with worker("server", second, accept) as server, worker("client", first, connect) as client:
-            yield Load(client, server, lanes)
+            yield Load(client, server, ways)
     finally:
         turns.close()
         for listener in listeners:
             listener.close()
 
 
-def _listener(lane: Lane) -> socket.socket:
-    listener = namespace.socket_in(lane.server)
+def _listener(end: End) -> socket.socket:
+    listener = namespace.socket_in(end.netns)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("0.0.0.0", PORT))
     listener.listen(4 * WINDOW)
@@ -100,10 +102,9 @@ def _serve(listener: socket.socket, turns: Turns) -> None:
     turns.to_client()
 
 
-def _open_and_close(turns: Turns) -> None:
+def _open_and_close(target: tuple[str, int], turns: Turns) -> None:
     """One window of connections."""
     read, write = os.read, os.write
-    target = (str(SERVER), PORT)
     opened = [socket.socket() for _ in range(WINDOW)]
     for each in opened:
         each.connect(target)

@@ -1,4 +1,4 @@
-"""The load of the second row: one long TCP flow a lane, open all the time.
+"""The load of the second row: one long TCP flow a way, open all the time.
 
 The ends take turns on one processor, and what the client sends in its turn is acknowledged before
 the server's begins: a wait for the other end, or a packet that passes another between two
@@ -14,18 +14,20 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from pyroute2 import IPRoute
 
-from bench.lane import SERVER, Lane
+from bench.ends import Ends
 from bench.process import BenchError, Turns, Worker, cores, worker
 from bench.rounds import Slice, Spent, spent
+from korat.core.net.address import Addr
 from korat.drivers.kernel import namespace
-from korat.drivers.kernel.veth import GATEWAY_V4
 
 PORT = 8081
 _BUFFER = 1 << 23
 _SEGMENT_BYTES = 1448
+_ANY_SEGMENTS = 65535  # what the kernel begins with
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 _TIMEOUT_S = 30.0
 
@@ -46,7 +48,7 @@ SINGLE = Kind("single", 1 << 16, copied=False, segment_by_segment=True)
 
 
 class Flows:
-    """One open connection a lane, and the two processes at their ends."""
+    """One open connection a way, and the two processes at their ends."""
 
     def __init__(self, client: Worker, server: Worker, size: int) -> None:
         self._size = size
@@ -64,12 +66,12 @@ class Flows:
 
 
 @contextmanager
-def flows(lanes: tuple[Lane, ...], kind: Kind) -> Iterator[Flows]:
+def flows(ways: tuple[Ends, ...], kind: Kind) -> Iterator[Flows]:
     """The connections, made; they stay open while the block runs."""
-    for lane in lanes:
-        for name in (lane.client, lane.server):
-            namespace.run_in(name, lambda: _furnish(kind))
-    pairs = [_connected(lane) for lane in lanes]
+    for way in ways:
+        for end, peer in ((way.client, way.server), (way.server, way.client)):
+            namespace.run_in(end.netns, partial(_furnish, kind, peer.addr))
+    pairs = [_connected(way) for way in ways]
     pages = os.memfd_create("bench-flow")
     os.ftruncate(pages, kind.size)
     turns, buffer = Turns(), bytearray(kind.size)
@@ -94,8 +96,8 @@ def flows(lanes: tuple[Lane, ...], kind: Kind) -> Iterator[Flows]:
         turns.close()
         os.close(pages)
         for pair in pairs:
-            for end in pair:
-                end.close()
+            for flow in pair:
+                flow.close()
 
 
 def _send(flow: socket.socket, pages: int, size: int, turns: Turns) -> None:
@@ -124,35 +126,40 @@ def _receive(flow: socket.socket, buffer: bytearray, flags: int, turns: Turns) -
     turns.to_client()
 
 
-def _connected(lane: Lane) -> tuple[socket.socket, socket.socket]:
+def _connected(way: Ends) -> tuple[socket.socket, socket.socket]:
     """The client's and the server's end of one connection."""
-    with namespace.socket_in(lane.server) as listener:
+    with namespace.socket_in(way.server.netns) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("0.0.0.0", PORT))
         listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         listener.listen()
         listener.settimeout(_TIMEOUT_S)
-        client = namespace.socket_in(lane.client)
+        client = namespace.socket_in(way.client.netns)
         client.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
         client.settimeout(_TIMEOUT_S)
-        client.connect((str(SERVER), PORT))
+        client.connect((str(way.server.addr), PORT))
         server, _ = listener.accept()
     for each in (client, server):
         each.setblocking(True)
     return client, server
 
 
-def _furnish(kind: Kind) -> None:
-    """In a pod's namespace: let a turn go at once, and acknowledge it at once."""
+def _furnish(kind: Kind, peer: Addr) -> None:
+    """In an end's namespace: let a turn go to its peer at once, and acknowledge it at once.
+
+    The way is the one that the peer's packets take anyhow, as a route for the peer alone.
+    """
     segments = 2 * kind.size // _SEGMENT_BYTES
     with IPRoute() as ip:
-        index = ip.link_lookup(ifname="eth0")[0]
-        if kind.segment_by_segment:
-            ip.link("set", index=index, gso_max_segs=1)
+        (way,) = ip.route("get", dst=str(peer))
+        index, gateway = way.get_attr("RTA_OIF"), way.get_attr("RTA_GATEWAY")
+        whither = {"gateway": gateway} if gateway else {"scope": "link"}
+        most = 1 if kind.segment_by_segment else _ANY_SEGMENTS
+        ip.link("set", index=index, gso_max_segs=most)
         ip.route(
             "replace",
-            dst="0.0.0.0/0",
-            gateway=str(GATEWAY_V4),
+            dst=f"{peer}/32",
             oif=index,
             metrics={"initcwnd": segments, "initrwnd": segments, "quickack": 1},
+            **whither,
         )

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyroute2 import IPRoute
-from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
+from bench.ends import SETTINGS, End, Ends
 from korat.core.net.address import Addr
 from korat.drivers.kernel import namespace, sysctl
 from korat.drivers.kernel.veth import Veth, Veths
@@ -35,17 +35,6 @@ _NODE = {
     "net/ipv4/conf/all/rp_filter": 0,
     "net/ipv4/conf/default/rp_filter": 0,
     "net/ipv4/conf/all/send_redirects": 0,
-}
-#: Ports come back at once, so that a round can be long; connections of the round before go.
-_POD = {
-    "net/ipv4/ip_local_port_range": "1024 65535",
-    "net/ipv4/tcp_max_tw_buckets": 0,
-    # Whatever this machine prefers may pace itself by timers.
-    "net/ipv4/tcp_congestion_control": "reno",
-    # A long flow that rests while the other lanes have their turn goes on as fast as before.
-    "net/ipv4/tcp_slow_start_after_idle": 0,
-    # A rest is not a loss.
-    "net/ipv4/tcp_early_retrans": 0,
 }
 _WIRE = {"net/ipv4/ip_forward": 0}
 
@@ -82,12 +71,13 @@ class Lane:
         """All four."""
         return self.node, self.client, self.server, self.wire
 
+    @property
+    def ends(self) -> Ends:
+        """The two pods, as a load drives them."""
+        return Ends(End(self.client, CLIENT), End(self.server, SERVER), (self.node,))
+
     def _name(self, role: str) -> str:
         return f"kt-{self.owner}-b{self.tag}-{role}"
-
-    def forget_connections(self) -> None:
-        """Empty the node's connection tracking."""
-        namespace.run_in(self.node, _flush)
 
 
 @contextmanager
@@ -100,7 +90,7 @@ def lane(tag: str) -> Iterator[Lane]:
         sysctl.write(_NODE, made.node)
         sysctl.write(_WIRE, made.wire)
         for name in (made.client, made.server):
-            sysctl.write(_POD, name)
+            sysctl.write(SETTINGS, name)
         namespace.run_in(made.node, lambda: _cable(made))
         yield made
     finally:
@@ -131,11 +121,6 @@ def _cable(made: Lane) -> None:
 def _up() -> None:
     with IPRoute() as ip:
         ip.link("set", index=ip.link_lookup(ifname="eth0")[0], state="up")
-
-
-def _flush() -> None:
-    with NFCTSocket() as table:
-        table.flush()
 
 
 def add_idle_links(made: Lane, interfaces: tuple[str, ...]) -> None:

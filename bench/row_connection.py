@@ -14,6 +14,7 @@ from bench.variant import (
     plain_of,
     tables_of,
     variants,
+    ways_of,
 )
 
 ROW = "new connections/s"
@@ -26,12 +27,12 @@ def rows(context: Context) -> list[Row]:
     """Measure the row."""
     sizes = context.plan.sizes
     names = (NONE, AGAIN, CONNTRACK, *map(tables_of, sizes), *map(plain_of, sizes))
-    with variants(context, names) as made, load(tuple(v.lane for v in made.values())) as driving:
+    with variants(context, names) as made, load(ways_of(made)) as driving:
         context.say(f"driving {len(made)} lanes, {context.plan.rounds} rounds")
         found = interleaved(
             tuple(made),
             context.plan.rounds,
-            lambda name: driving.drive(made[name].lane, context.plan.windows),
+            lambda name: driving.drive(made[name].lane.ends, context.plan.windows),
         )
         _profile(context, driving, made)
     return _rows(context, found)
@@ -40,7 +41,7 @@ def rows(context: Context) -> list[Row]:
 def _profile(context: Context, driving: Load, made: dict[str, Variant]) -> None:
     for name, variant in made.items() if context.profile else ():
         with recorded(context.profile_of(f"connection-{name.replace(' ', '-')}")):
-            driving.drive(variant.lane, _PROFILED * context.plan.windows)
+            driving.drive(variant.lane.ends, _PROFILED * context.plan.windows)
 
 
 def _rows(context: Context, found: Slices) -> list[Row]:

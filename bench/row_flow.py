@@ -5,7 +5,7 @@ from bench.perf import recorded
 from bench.plan import Context
 from bench.report import Row, at_least, measured
 from bench.rounds import Comparison, Slices, interleaved
-from bench.variant import AGAIN, CONNTRACK, NONE, Variant, label, tables_of, variants
+from bench.variant import AGAIN, CONNTRACK, NONE, Variant, label, tables_of, variants, ways_of
 
 ROW = "established TCP"
 _OF_NONE = at_least(0.98)
@@ -41,7 +41,7 @@ def _speed(name: str, found: Slices) -> Row:
 
 def _driven(context: Context, made: dict[str, Variant], turns: int, kind: Kind) -> Slices:
     numbers = {name: number for number, name in enumerate(made)}
-    with flows(tuple(variant.lane for variant in made.values()), kind) as driving:
+    with flows(ways_of(made), kind) as driving:
         context.say(f"driving {len(made)} flows, {kind.name}, {context.plan.rounds} rounds")
         found = interleaved(
             tuple(made),

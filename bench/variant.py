@@ -7,12 +7,13 @@
 - plain N: the same cluster as ``render_slow`` makes it, every rule tried one by one
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bench.agent import program
 from bench.cluster import NODE, Shape, objects
+from bench.ends import Ends
 from bench.lane import SERVER, Lane, lane
 from bench.plan import Context
 from bench.process import BenchError, cores, worker
@@ -40,6 +41,11 @@ class Variant:
 
     name: str
     lane: Lane
+
+
+def ways_of(made: Mapping[str, Variant]) -> tuple[Ends, ...]:
+    """What a load drives of each variant, in their order."""
+    return tuple(variant.lane.ends for variant in made.values())
 
 
 def tables_of(shape: Shape) -> str:
