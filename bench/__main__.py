@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import plan, row_change, row_connection, row_flow, row_pod, row_start
+from bench import plan, row_change, row_connection, row_flow, row_option, row_pod, row_start
 from bench.plan import Context, Plan
 from bench.process import BenchError
 from bench.reaper import watched
@@ -29,6 +29,7 @@ _ROWS: dict[str, tuple[str, Callable[[Context], list[Row]]]] = {
     "change": (row_change.ROW, row_change.rows),
     "pod": (row_pod.ROW, row_pod.rows),
     "start": (row_start.ROW, row_start.rows),
+    "option": (row_option.ROW, row_option.rows),
 }
 _PLANS = {"full": plan.FULL, "quick": plan.QUICK, "smoke": plan.SMOKE}
 

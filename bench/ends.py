@@ -1,7 +1,7 @@
 """The two ends of a load, wherever they are: pods of one node, or of two nodes of a lab, or VMs.
 
 For: what ``flow`` and ``connection`` have to know of a way that they drive. Not for making it,
-which is ``lane``'s and ``testbed``'s.
+which is ``lane``'s and ``lab``'s.
 """
 
 from dataclasses import dataclass

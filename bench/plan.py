@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.cluster import Shape
+from bench.option import ALL, TWO, OptionPlan
 from bench.storefile import StoreFiles
 
 _LOCAL = 250
@@ -32,6 +33,7 @@ class Plan:
     budget_s: float
     load_limit_s: float  # for an agent to put a whole cluster into the kernel
     plain_limit_s: float
+    option: OptionPlan
 
     def scaled(self, scale: float) -> "Plan":
         """The same with smaller clusters; sizes that would become alike are one."""
@@ -58,6 +60,7 @@ FULL = Plan(
     budget_s=300,
     load_limit_s=1_200,
     plain_limit_s=600,
+    option=OptionPlan(ALL, rounds=31, flow_turns=512, windows=16, starts=15, nodes=3),
 )
 #: Every row within two minutes on two processors; too small to judge by.
 QUICK = Plan(
@@ -73,6 +76,7 @@ QUICK = Plan(
     budget_s=8,
     load_limit_s=30,
     plain_limit_s=10,
+    option=OptionPlan(TWO, rounds=9, flow_turns=64, windows=4, starts=3, nodes=0),
 )
 #: Whether it works at all, in seconds: for tests.
 SMOKE = replace(
@@ -86,6 +90,7 @@ SMOKE = replace(
     burst=10,
     bursts=1,
     starts=1,
+    option=OptionPlan(TWO, rounds=2, flow_turns=8, windows=1, starts=1, nodes=0),
 )
 
 

@@ -1,7 +1,7 @@
 """Cleans up after the benchmark, also after one that was killed.
 
 Started beside it with a pipe as standard input. When the pipe ends the benchmark has ended, and
-whatever carries its number goes: processes inside its namespaces, the namespaces, its folders.
+whatever carries its number goes: its labs, processes inside its namespaces, those, its folders.
 Normally nothing is left to do. The tests have a twin of it, ``tests/reaper.py``, for theirs.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bench.lab import take_down
 from korat.drivers.kernel import namespace
 
 
@@ -28,6 +29,7 @@ def watched(folder: Path) -> Iterator[None]:
 
 def sweep(pid: int, folder: Path) -> None:
     """Take away what belongs to the benchmark with this number."""
+    take_down(pid)
     mine = namespace.names(f"kt-{pid}-")
     inodes = {namespace.path_of(name).stat().st_ino for name in mine}
     for process in _inside(inodes):

@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from resource import RUSAGE_SELF, getrusage
+from typing import TypeVar
 
 from bench.report import Row, Target, measured, unmeasured
 from bench.statistic import ratios
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,15 @@ def interleaved(
     for name in names:
         drive(name)
     for turn in range(rounds):
-        shift = turn % len(names)
-        for name in (*names[shift:], *names[:shift]):
+        for name in turning(names, turn):
             found[name].append(drive(name))
     return found
+
+
+def turning(items: Sequence[T], turn: int) -> tuple[T, ...]:
+    """All of them, from another one on each turn."""
+    shift = turn % len(items)
+    return (*items[shift:], *items[:shift])
 
 
 @dataclass(frozen=True, slots=True)
