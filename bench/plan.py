@@ -60,7 +60,7 @@ FULL = Plan(
     budget_s=300,
     load_limit_s=1_200,
     plain_limit_s=600,
-    option=OptionPlan(ALL, rounds=31, flow_turns=512, windows=16, starts=15, nodes=3),
+    option=OptionPlan(ALL, rounds=31, flow_turns=1024, windows=32, starts=21, nodes=3),
 )
 #: Every row within two minutes on two processors; too small to judge by.
 QUICK = Plan(
@@ -76,7 +76,7 @@ QUICK = Plan(
     budget_s=8,
     load_limit_s=30,
     plain_limit_s=10,
-    option=OptionPlan(TWO, rounds=9, flow_turns=64, windows=4, starts=3, nodes=0),
+    option=OptionPlan(TWO, rounds=9, flow_turns=32, windows=2, starts=3, nodes=0),
 )
 #: Whether it works at all, in seconds: for tests.
 SMOKE = replace(

@@ -16,7 +16,8 @@ from typing import TypeVar
 from bench.report import Row, Target, measured, unmeasured
 from bench.statistic import ratios
 
-T = TypeVar("T")
+Name = TypeVar("Name")
+Sample = TypeVar("Sample")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +74,17 @@ def spent(times: int, act: Callable[[], None]) -> Spent:
 
 
 def interleaved(
-    names: Sequence[str], rounds: int, drive: Callable[[str], Slice]
-) -> dict[str, list[Slice]]:
+    names: Sequence[Name], rounds: int, drive: Callable[[Name], Sample]
+) -> dict[Name, list[Sample]]:
     """Drive every variant once to warm up, then once a round."""
-    found: dict[str, list[Slice]] = {name: [] for name in names}
+    found: dict[Name, list[Sample]] = {name: [] for name in names}
     for name in names:
         drive(name)
     for turn in range(rounds):
-        for name in turning(names, turn):
+        shift = turn % len(names)
+        for name in (*names[shift:], *names[:shift]):
             found[name].append(drive(name))
     return found
-
-
-def turning(items: Sequence[T], turn: int) -> tuple[T, ...]:
-    """All of them, from another one on each turn."""
-    shift = turn % len(items)
-    return (*items[shift:], *items[:shift])
 
 
 @dataclass(frozen=True, slots=True)

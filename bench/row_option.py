@@ -15,7 +15,7 @@ from bench.lab import GUARDED, OPEN, Lab, labs, run
 from bench.option import Option, OptionPlan
 from bench.plan import Context
 from bench.report import Row, measured
-from bench.rounds import Comparison, Slices, interleaved, turning
+from bench.rounds import Comparison, Slices, interleaved
 from bench.starter import Starter
 
 ROW = "networking option"
@@ -116,16 +116,17 @@ def _ways(made: Sequence[Lab]) -> dict[str, Ends]:
 
 def _timed(context: Context, plan: OptionPlan, starters: Mapping[Option, Starter]) -> list[Row]:
     context.say(f"{plan.starts} times three pods in {len(starters)} labs")
-    found = _in_turn(starters, _STARTS, plan.starts)
+    pods = _in_turn(starters, _STARTS, plan.starts)
     lines = [
         measured(ROW, f"{what}: {option.name}", "ms", [1000 * each for each in samples])
-        for (what, option), samples in found.items()
+        for (what, option), samples in pods.items()
     ]
-    if plan.nodes:
-        context.say(f"{plan.nodes} times a node more in {len(starters)} labs")
-    added = _in_turn(starters, {"node added": _add_node}, plan.nodes)
+    if not plan.nodes:
+        return lines
+    context.say(f"{plan.nodes} times a node more in {len(starters)} labs")
+    added = _in_turn(starters, {"node added, its pod answers": _add_node}, plan.nodes)
     return lines + [
-        measured(ROW, f"{what} and its first pod answers: {option.name}", "s", samples)
+        measured(ROW, f"{what}: {option.name}", "s", samples)
         for (what, option), samples in added.items()
     ]
 
@@ -133,13 +134,9 @@ def _timed(context: Context, plan: OptionPlan, starters: Mapping[Option, Starter
 def _in_turn(
     starters: Mapping[Option, Starter], timed: _Timed, times: int
 ) -> dict[tuple[str, Option], list[float]]:
-    """The samples of each thing in each lab, in a turning order; none are taken of what is not."""
-    found: dict[tuple[str, Option], list[float]] = {}
-    for name, act in timed.items():
-        for turn in range(times):
-            for option in turning(tuple(starters), turn):
-                found.setdefault((name, option), []).append(act(starters[option]))
-    return found
+    """Seconds of each thing in each lab, one after the other in a turning order."""
+    wanted = [(what, option) for what in timed for option in starters]
+    return interleaved(wanted, times, lambda each: timed[each[0]](starters[each[1]]))
 
 
 def _add_node(starter: Starter) -> float:
