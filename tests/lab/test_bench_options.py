@@ -56,7 +56,7 @@ def test_each_option_has_its_figures_and_no_lab_stays(tmp_path):
 
 
 def test_a_killed_benchmark_leaves_no_lab(tmp_path):
-    """Killed when the labs stand on their own: one that is not up yet ends with who asked for it."""
+    """Killed when its labs stand on their own; one that is not up ends with who asked for it."""
     running = begun(tmp_path)
     try:
         assert until(lambda: [phase_of(running.pid, n) for n in range(2)] == [READY, READY])
