@@ -3,7 +3,6 @@
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -269,8 +268,8 @@ def test_alloc_has_a_lease_and_a_file_but_no_tunnel(tmp_path: Path) -> None:
 def test_a_configuration_that_azure_cannot_carry_is_refused(tmp_path: Path) -> None:
     kept = Kept()
     kept.config = json.dumps({"Network": "10.5.0.0/16", "Backend": {"Type": "host-gw"}})
-    with world(1, tmp_path, kept) as (one,):
-        time.sleep(1.0)
+    with structlog.testing.capture_logs() as heard, world(1, tmp_path, kept) as (one,):
+        until(lambda: any("Backend.Type" in each.get("error", "") for each in heard), WAIT_S)
         assert not one.env.exists()
         assert not kept.leases
         kept.config = json.dumps(NETWORK)
