@@ -324,6 +324,18 @@ def test_a_client_that_is_closed_ends_its_watches(etcd_server):
         etcd.get("/a")
 
 
+def test_closing_ends_a_call_that_waits(own):
+    with Etcd(own.settings()) as etcd:
+        put(etcd, "/a")
+        with own.member.paused(), ThreadPoolExecutor(1) as caller:
+            asked = caller.submit(etcd.get, "/a")
+            with pytest.raises(TimeoutError):
+                asked.result(0.2)
+            etcd.close()
+            with pytest.raises(Unavailable, match="was closed"):
+                asked.result(2.0)
+
+
 def test_closing_ends_a_watch_on_a_member_that_calls_have_left(etcd_server, monkeypatch):
     monkeypatch.setattr("korat.drivers.etcd.connection.secrets.randbelow", lambda _: 0)
     with wire(etcd_server.member) as line:
