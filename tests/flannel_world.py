@@ -176,6 +176,7 @@ class Machine:
         initialize(Client(store), "test")
         announced = (f"{self.address}/24", f"{self.address6}/64" if self.address6 else "")
         self.inside(lambda: self.node.start(store, announced, self.refresh))
+        self.refresh()  # the loop's first turn
 
     def refresh(self) -> None:
         """As the loop does when it is told to look again."""

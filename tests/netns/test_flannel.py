@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from flannel_world import NETWORK, Kept, Machine, give, take, world
+from flannel_world import FELIX, NETWORK, Kept, Machine, give, take, world
+from korat.agent.flannel_memory import recall
 from korat.core.errors import Unavailable
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.flannel.env import read_env
@@ -126,6 +127,32 @@ def test_a_restart_keeps_the_device_the_lease_and_the_traffic(two: list[Machine]
     until(lambda: one.node.tunnels.version > 0, WAIT_S, "no lease")
     assert json.loads(ip(one, "ip", "-j", "link", "show", "flannel.1"))[0]["ifindex"] == before
     assert one.kept.leases == leases
+
+
+def test_an_agent_that_starts_while_etcd_is_away_goes_on_with_what_it_knew(
+    two: list[Machine], kept: Kept
+) -> None:
+    """Above all, who had no lease may not send into the tunnel."""
+    one, other = two
+    one.stop()
+    kept.fault = Unavailable("etcd is away")
+    one.start()
+    until(lambda: kept.refusals >= 1, WAIT_S, "not asked")
+    guard = one.node.tunnels.surroundings(FELIX).filter
+    assert guard is not None
+    assert guard.nodes == {Addr.parse(other.address)}
+    ip(one, "ip", "link", "del", "flannel.1")
+    one.refresh()
+    until(lambda: leads_to(one, other), WAIT_S, "the tunnel is not kept")
+    kept.fault = None
+    kept.remove(next(k for k, each in kept.leases.items() if str(each.public_ip) == other.address))
+    until(lambda: "via" not in routes(one), WAIT_S, "the leases are not followed")
+
+
+def test_what_was_known_before_and_cannot_be_read_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "flannel.json").write_text("{")
+    assert recall(tmp_path) is None
+    assert recall(tmp_path / "nowhere") is None
 
 
 def test_what_others_remove_comes_back(two: list[Machine]) -> None:

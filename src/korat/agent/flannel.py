@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 import structlog
 from typing_extensions import override
 
+from korat.agent.flannel_memory import recall, remember
 from korat.agent.flannel_overlay import FlannelState, FlannelTunnels, OthersTunnel
 from korat.agent.flannel_settings import FlannelSettings
 from korat.agent.intent import Intent
@@ -125,6 +126,11 @@ class FlannelNode(BesideFlannel):
     def start(self, store: Store, announced: Addresses, refresh: Callable[[], None]) -> None:
         super().start(store, announced, refresh)
         self._address, self._refresh = announced, refresh
+        self._state = recall(self._settings.run_dir)
+        if self._state is not None:
+            # Until the leases are read, and perhaps they cannot be now.
+            self._keep(self._state.network)
+            self._overlay.tell(self._state)
         self._own = NodeAddress(
             lambda: own_addresses(self._settings),
             lambda found: self._moved(store, found),
@@ -295,6 +301,7 @@ class FlannelNode(BesideFlannel):
         self._pause_s, self._said = _RETRY_FIRST_S, ""
         self._state = state
         if self._overlay.tell(state):
+            remember(self._settings.run_dir, state)
             self._refresh()
         if state.network.vxlan is None:
             parents = (link for link in links() if state.own.public_ip in link.addresses)
