@@ -106,7 +106,7 @@ class LabCluster:
         if self._plan.etcd is not None:
             self._start_child(ETCD)
             netns = self._paths.namespace(ETCD)
-            etcd.furnish(self._plan.etcd, netns, self._plan.cluster)
+            etcd.furnish(self._plan.etcd, netns, self._plan.cluster, self._children[ETCD])
         for vm in self._plan.vms:
             self.announce(vm)
         self._start_child(CONTROLLER)

@@ -15,6 +15,7 @@ from korat.core.errors import Unavailable
 from korat.core.net.address import Prefix
 from korat.drivers.kernel.namespace import path_of
 from korat.lab.blueprint import Vm
+from korat.lab.process import Child
 
 ENDPOINT_PORT = 2379
 #: Where flannel keeps its configuration unless it is told otherwise.
@@ -46,13 +47,13 @@ def command(vm: Vm, data: Path) -> list[str]:
     ]
 
 
-def furnish(vm: Vm, netns: str, network: Prefix) -> None:
+def furnish(vm: Vm, netns: str, network: Prefix, server: Child) -> None:
     """Write flannel's configuration as soon as etcd answers, as a cluster's founder does.
 
     The outer MTU is what Azure's fabric carries in one piece.
 
     Raises:
-        Unavailable: it does not answer in time; with its last words.
+        Unavailable: ``server`` ended, or does not answer in time; with its last words.
     """
     config = {
         "Network": str(network),
@@ -62,6 +63,8 @@ def furnish(vm: Vm, netns: str, network: Prefix) -> None:
     deadline = time.monotonic() + _START_S
     words = ["put", CONFIG_KEY, json.dumps(config)]
     while (said := _etcdctl(vm, netns, words)) is not None:
+        if server.exit_code is not None:
+            raise Unavailable(f"etcd ended: {server.last_words()}")
         if time.monotonic() > deadline:
             raise Unavailable(f"etcd does not answer at {endpoint(vm)}: {said}")
         time.sleep(_LOOK_S)
