@@ -141,6 +141,8 @@ class Machine:
     node: FlannelNode = field(init=False)
     address: str = ""
     address6: str = ""
+    #: The loop is one thread.
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.address = self.address or ADDRESS.format(self.number)
@@ -182,8 +184,9 @@ class Machine:
         """As the loop does when it is told to look again."""
 
         def look() -> None:
-            plans = self.node.tunnels.plans(FELIX, links(), ())
-            self.node.want(plans, 90.0)
+            with self.turn:
+                plans = self.node.tunnels.plans(FELIX, links(), ())
+                self.node.want(plans, 90.0)
 
         self.inside(look)
 

@@ -12,6 +12,8 @@ import structlog
 
 from flannel_world import FELIX, NETWORK, Kept, Machine, give, take, world
 from korat.agent.flannel_memory import recall
+from korat.agent.networking_option import leave_others
+from korat.agent.settings import node_settings
 from korat.core.errors import Unavailable
 from korat.core.net.address import Addr, Prefix
 from korat.core.route.flannel.env import read_env
@@ -255,6 +257,29 @@ def test_another_vni_is_another_device(two: list[Machine], kept: Kept) -> None:
         machine.node._look_again()
     until(lambda: has_device(one, "flannel.7") and has_device(other, "flannel.7"), WAIT_S)
     until(lambda: not has_device(one), WAIT_S, "the old device stays")
+
+
+@pytest.mark.parametrize(
+    ("environ", "stays"),
+    [
+        ({}, False),
+        ({"CALICO_NETWORKING_BACKEND": "vxlan"}, False),
+        ({"CLUSTER_TYPE": "k8s,canal"}, True),
+        ({"CLUSTER_TYPE": "k8s,canal", "FLANNELD_ETCD_ENDPOINTS": "http://127.0.0.1:1"}, True),
+    ],
+)
+def test_a_node_that_leaves_flannel_loses_its_tunnel(
+    two: list[Machine], environ: dict[str, str], *, stays: bool
+) -> None:
+    """Beside a flanneld it is that one's; and where korat did not make it, it stays too."""
+    one = two[0]
+    one.stop()
+    settings = node_settings({"KORAT_RUN_DIR": str(one.root / one.name), **environ})
+    one.inside(lambda: leave_others(settings))
+    assert has_device(one) is stays
+    assert ("10.5.2.0/24" in ip(one, "ip", "route")) is stays
+    one.inside(lambda: leave_others(node_settings({"KORAT_RUN_DIR": str(one.root)})))
+    assert has_device(one) is stays
 
 
 def test_a_lease_is_renewed_before_it_ends(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pyroute2 import IPRoute
 
 from korat.agent.tunnel import leave_tunnels
 from korat.core.net.address import Addr, Family
-from korat.core.route.tunnel import CLUSTER_PROTOCOL, TunnelState
+from korat.core.route.tunnel import CALICO_TUNNELS, CLUSTER_PROTOCOL, TunnelState
 from korat.core.route.vxlan import TunnelSettings
 from korat.drivers.kernel.vxlan import Tunnel
 from tunnel_world import Machine, World, captured, eventually, talks, world
@@ -247,7 +247,7 @@ def test_a_node_with_another_networking_option_loses_its_old_tunnel():
         assert made.state(one) == wanted(made, one)
         assert index_of(one)
         for _ in range(2):
-            one.inside(leave_tunnels)
+            one.inside(lambda: leave_tunnels(CALICO_TUNNELS))
             assert made.state(one) == TunnelState()
         assert index_of(one) == 0
         assert "192.168.97.0" in run(one, "ip", "route"), "not korat's"

@@ -34,8 +34,8 @@ from korat.core.route.flannel.choice import Pair
 from korat.core.route.flannel.env import SubnetEnv, read_env, write_env
 from korat.core.route.flannel.lease import Held, Holder, TunnelEnd
 from korat.core.route.flannel.network import FlannelNetwork
-from korat.core.route.flannel.plan import device_mac, device_name
-from korat.core.route.tunnel import TunnelName, TunnelNames
+from korat.core.route.flannel.plan import device_mac, tunnel_names
+from korat.core.route.tunnel import TunnelNames
 from korat.drivers.file import replace
 from korat.drivers.kernel.address import links
 from korat.drivers.store.client import Client
@@ -43,8 +43,6 @@ from korat.ports import LeaseWatch, Store, SubnetLeases
 
 log = structlog.get_logger(__name__)
 
-#: The number that routes have whose maker gave none, as flannel's.
-_ROUTE_PROTOCOL = 3
 _RETRY_FIRST_S, _RETRY_LAST_S = 0.5, 10.0
 _LOOK_S = 1.0
 
@@ -124,7 +122,6 @@ class FlannelNode(BesideFlannel):
 
     @override
     def start(self, store: Store, announced: Addresses, refresh: Callable[[], None]) -> None:
-        super().start(store, announced, refresh)
         self._address, self._refresh = announced, refresh
         self._state = recall(self._settings.run_dir)
         if self._state is not None:
@@ -273,17 +270,7 @@ class FlannelNode(BesideFlannel):
 
     def _keep(self, network: FlannelNetwork) -> None:
         """Have a keeper for the devices that this configuration names."""
-        vxlan = network.vxlan
-        names = (
-            {
-                family: TunnelName(
-                    device_name(family, vxlan.vni), _ROUTE_PROTOCOL, everywhere=False
-                )
-                for family in Family
-            }
-            if vxlan is not None
-            else {}
-        )
+        names = tunnel_names(network)
         with self._lock:
             if names == self._names:
                 return

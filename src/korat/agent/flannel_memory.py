@@ -35,3 +35,8 @@ def recall(run_dir: Path) -> FlannelState | None:
     except (OSError, msgspec.DecodeError) as error:
         log.warning("flannel's leases of before are lost", path=str(path), error=str(error))
         return None
+
+
+def forget(run_dir: Path) -> None:
+    """The node's flannel is no longer korat's."""
+    (run_dir / _NAME).unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from korat.agent.intent import NodeState
 from korat.agent.kernel import NodeKernel
 from korat.agent.loop import NodeLoop
 from korat.agent.networking import Networking
-from korat.agent.networking_option import networking_of
+from korat.agent.networking_option import leave_others, networking_of
 from korat.agent.nic_watch import azure_ipam
 from korat.agent.node_cni import address_sources, node_programs
 from korat.agent.observe import Observer
@@ -67,6 +67,7 @@ def run(environ: Mapping[str, str]) -> None:
     azure, nic_watch = azure_ipam(environ, partial(publish_addresses, settings.run_dir))
     kernel = NodeKernel(give_way=precedence.give_way, keep_tunnels=networking.want)
     kernel.prepare()
+    leave_others(settings)
     store = open_store(environ)
     announced = _announce(Client(store), settings)
     lost = threading.Event()

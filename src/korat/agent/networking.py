@@ -1,7 +1,7 @@
 """What a networking option runs on a node beside the loop, and where it has pods' subnets from.
 
-This one is for the options where the fabric carries pods' packets as they are: it has no tunnels,
-and takes away what another option left. Options with tunnels build on it.
+This one is for the options where the fabric carries pods' packets as they are: it has no tunnels.
+Options with tunnels build on it.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from korat.agent.feed import Batch
 from korat.agent.intent import Intent
 from korat.agent.node_address import Addresses
 from korat.agent.overlay import Plans, TunnelSource
-from korat.agent.tunnel import leave_tunnels
 from korat.core.model.endpoint import Node
 from korat.core.model.key import Key
 from korat.core.net.address import Prefix
@@ -34,7 +33,6 @@ class Networking:
 
         ``refresh`` lets the loop look again.
         """
-        leave_tunnels()
 
     def close(self) -> None:
         """End; the kernel keeps what it has."""

@@ -17,7 +17,7 @@ import structlog
 from korat.agent.overlay import Plans
 from korat.core.errors import KoratError
 from korat.core.net.address import Family
-from korat.core.route.tunnel import CALICO_TUNNELS, TunnelNames, TunnelState
+from korat.core.route.tunnel import TunnelNames, TunnelState
 from korat.core.route.tunnel_step import TunnelStep, steps
 from korat.core.route.vxlan import TunnelPlan
 from korat.drivers.kernel.tunnel_monitor import (
@@ -195,14 +195,14 @@ def _is_wanted(state: TunnelState, fact: Fact) -> bool:
             return present is (route is not None) and (route is None or route.via == via)
 
 
-def leave_tunnels() -> None:
-    """Take away Calico's tunnels on a node that runs another networking option now.
+def leave_tunnels(names: TunnelNames) -> None:
+    """Take away the tunnels of a networking option on a node that runs another one now.
 
     As Felix does: routes into a tunnel that nobody keeps would send packets nowhere.
     """
-    for family in Family:
+    for family, name in names.items():
         try:
-            with Tunnel(family, CALICO_TUNNELS[family]) as tunnel:
+            with Tunnel(family, name) as tunnel:
                 doing = list(steps(tunnel.read(), TunnelState()))
                 tunnel.carry_out(doing)
         except KoratError as error:

@@ -16,12 +16,22 @@ from korat.core.net.address import Addr, Family, Prefix
 from korat.core.route.flannel.lease import Lease, TunnelEnd
 from korat.core.route.flannel.network import VXLAN, FlannelNetwork, Vxlan
 from korat.core.route.mtu import FABRIC_BYTES, UNKNOWN_BYTES, Mtu
-from korat.core.route.tunnel import Device, RouteKind, TunnelRoute, TunnelState
+from korat.core.route.tunnel import (
+    Device,
+    RouteKind,
+    TunnelName,
+    TunnelNames,
+    TunnelRoute,
+    TunnelState,
+)
 from korat.core.route.vtep import Vtep
 from korat.core.route.vxlan import Link, TunnelPlan
 
 #: What flannel takes off for its own header, with IPv6 outside too.
 OVERHEAD_BYTES = 50
+
+#: The number that routes have whose maker gave none, as flannel's.
+_ROUTE_PROTOCOL = 3
 
 _NAMES = {Family.V4: "flannel", Family.V6: "flannel-v6"}
 _FIRST_BYTE = 0x6A  # locally administered, no multicast, and not the one of Calico's tunnels
@@ -41,6 +51,17 @@ class FlannelOverlay:
 def device_name(family: Family, vni: int) -> str:
     """What the tunnel's device is called."""
     return f"{_NAMES[family]}.{vni}"
+
+
+def tunnel_names(network: FlannelNetwork) -> TunnelNames:
+    """By what the tunnels of a configuration are known in the kernel; none with alloc."""
+    vxlan = network.vxlan
+    if vxlan is None:
+        return {}
+    return {
+        family: TunnelName(device_name(family, vxlan.vni), _ROUTE_PROTOCOL, everywhere=False)
+        for family in Family
+    }
 
 
 def device_mac(node: Addr) -> str:
