@@ -23,7 +23,9 @@ if [ "$(id -u)" = 0 ]; then
   "$bin/pytest" -q -n 3 -m "netns and not lab" tests
   step "lab tests: whole labs, real packets"
   # They wait more than they compute, each for a lab of its own.
-  "$bin/pytest" -q -n 2 --dist loadfile -m lab tests
+  "$bin/pytest" -q -n 2 --dist loadfile -m "lab and not timed" tests
+  step "lab tests that hold a bound in seconds, with nothing beside them"
+  "$bin/pytest" -q -m "lab and timed" tests
 else
   step "skipped: kernel and lab tests, because they make network namespaces and this is not root"
 fi

@@ -25,6 +25,7 @@ def pod(number: int) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": containers}}
 
 
+@pytest.mark.timed
 def test_a_lab_of_nine_pods_is_up_in_15_s_and_probed_in_5_s(tmp_path: Path) -> None:
     """The issue's own bounds, each with room to spare on two busy cores."""
     policy = {

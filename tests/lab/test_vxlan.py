@@ -67,6 +67,7 @@ def leads_to(made: Lab, vm: str, address: str) -> bool:
     )
 
 
+@pytest.mark.timed
 def test_a_node_that_goes_and_comes_is_followed_within_two_seconds(shop: Lab) -> None:
     address = next(n["address"] for n in shop.status()["nodes"] if n["name"] == "vm3")
     before = shop.pod("shop/web")["address"]
@@ -82,6 +83,7 @@ def test_a_node_that_goes_and_comes_is_followed_within_two_seconds(shop: Lab) ->
     assert shop.pod("shop/web")["address"] == before
 
 
+@pytest.mark.timed
 def test_nodes_that_are_added_and_removed_are_followed_within_two_seconds(shop: Lab) -> None:
     """As with user-defined routes, without a route: what a new node needs comes from the others."""
     others = ("vm1", "vm2", "vm3")
