@@ -16,9 +16,10 @@ import structlog
 
 from korat.agent.chained_result import host_interfaces, pod_addresses, same_result
 from korat.agent.workload_endpoint import LinkEnds, endpoint, key_of, pod_of, provide_profile
+from korat.agent.workload_removal import forget_connections, remove_each, undo
 from korat.agent.workload_request import Request
 from korat.agent.workload_store import Endpoints, refuse_unready
-from korat.core.errors import Conflict, Invalid, KoratError, NotFound, Problem, Unsupported
+from korat.core.errors import Conflict, Invalid, NotFound, Problem, Unsupported
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
 from korat.core.model.label import CNI_NETWORK
@@ -86,11 +87,11 @@ class ChainedWorkloads:
         except BaseException:
             # A workload that ran before this request keeps its policy.
             if not own:
-                self._undo(request, wanted.key)
+                undo(request, lambda: self._remove(wanted.key, request.owner.container_id))
             raise
         if before is not None and not own:
             # What its predecessor was permitted, also up to now, is not this container's.
-            self._forget({*addrs, *addresses_of(before)}, request.subject)
+            forget_connections(self.forget, {*addrs, *addresses_of(before)}, request.subject)
         return same_result(request)
 
     def delete(self, request: Request) -> None:
@@ -132,21 +133,13 @@ class ChainedWorkloads:
             Invalid: the runtime names none at all, not even an empty list.
             KoratError: the first of the removals that failed; the others were done.
         """
-        attachments = request.config.valid_attachments
-        if attachments is None:
-            rule = "GC needs it"
-            raise Invalid([Problem("CNI request", "cni.dev/valid-attachments", None, rule)])
-        alive = {each.container_id for each in attachments}
-        failures = []
-        for found in list(self._endpoints.of_network(request.config.name)):
-            if found.spec.container_id in alive:
-                continue
-            try:
-                self._remove(found.key, found.spec.container_id)
-            except KoratError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        alive = {each.container_id for each in request.attachments}
+        gone = [
+            found
+            for found in self._endpoints.of_network(request.config.name)
+            if found.spec.container_id not in alive
+        ]
+        remove_each(gone, lambda found: self._remove(found.key, found.spec.container_id))
 
     def status(self, _request: Request) -> None:
         """Say whether an ADD can be served now.
@@ -195,25 +188,12 @@ class ChainedWorkloads:
             )
         return LinkEnds(host_name, pod.mac)
 
-    def _undo(self, request: Request, key: Key) -> None:
-        """Take away what a failed ADD left; what cannot be, the runtime's DEL will."""
-        try:
-            self._remove(key, request.owner.container_id)
-        except KoratError as error:
-            log.warning("a failed ADD is not undone", subject=request.subject, error=str(error))
-
     def _remove(self, key: Key, container_id: str) -> None:
         found = self._endpoints.find(key)
         if found is None or found.spec.container_id != container_id:
             return
         self._endpoints.delete(key, container_id)
-        self._forget(addresses_of(found), str(key))
-
-    def _forget(self, addrs: Iterable[Addr], subject: str) -> None:
-        try:
-            self.forget(addrs)
-        except KoratError as error:
-            log.warning("connections are not forgotten", subject=subject, error=str(error))
+        forget_connections(self.forget, addresses_of(found), str(key))
 
 
 def addresses_of(found: WorkloadEndpoint) -> tuple[Addr, ...]:

@@ -17,11 +17,20 @@ import structlog
 
 from korat.agent.address_source import AddressSource
 from korat.agent.workload_endpoint import LinkEnds, endpoint, key_of, pod_of, provide_profile
-from korat.agent.workload_removal import Removal, addresses_of, alias_of, of_request, stale
+from korat.agent.workload_removal import (
+    Removal,
+    addresses_of,
+    alias_of,
+    forget_connections,
+    of_request,
+    remove_each,
+    stale,
+    undo,
+)
 from korat.agent.workload_request import Request
 from korat.agent.workload_result import differences, result, result_addresses
 from korat.agent.workload_store import Endpoints, refuse_unready
-from korat.core.errors import Invalid, KoratError, NotFound, Problem
+from korat.core.errors import Invalid, NotFound, Problem
 from korat.core.ipam.hostlocal import Owner
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.felix import FelixSettings
@@ -110,11 +119,11 @@ class Workloads:
             endpoints.wait(wanted.key, request.config.policy_setup_timeout_seconds)
             if before is not None and seen is not link:
                 # What its predecessor was permitted, also up to now, is not this container's.
-                self._forget(addrs, request.owner)
+                forget_connections(self.forget, addrs, request.owner)
         except BaseException:
             # A workload that ran before this request keeps its network.
             if link is None or link.owner != alias_of(request.config.name, request.owner):
-                self._undo(request)
+                undo(request, lambda: self._remove(self._removal(request)))
             raise
         return result(request, host_name, seen, addrs)
 
@@ -161,19 +170,10 @@ class Workloads:
             Invalid: the runtime names none at all, not even an empty list.
             KoratError: the first of the removals that failed; the others were done.
         """
-        if request.config.valid_attachments is None:
-            raise Invalid(
-                [Problem("CNI request", "cni.dev/valid-attachments", None, "GC needs it")]
-            )
-        config, failures = request.config, []
+        config = request.config
         holders = self.ipam.owners(config.name, config.ipam)
-        for removal in stale(request, self.links.owners(), holders, self._endpoints.of_network()):
-            try:
-                self._remove(removal)
-            except KoratError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        gone = stale(request, self.links.owners(), holders, self._endpoints.of_network())
+        remove_each(gone, self._remove)
 
     def status(self, request: Request) -> None:
         """Say whether an ADD can be served now.
@@ -235,18 +235,13 @@ class Workloads:
             )
         )
 
-    def _undo(self, request: Request) -> None:
-        """Take away what a failed ADD left; what cannot be, the runtime's DEL will."""
-        try:
-            self._remove(self._removal(request))
-        except KoratError as error:
-            log.warning("a failed ADD is not undone", subject=request.subject, error=str(error))
-
     def _remove(self, gone: Removal) -> None:
         # The link first: it needs no store.
         self._unlink(gone)
         asked = gone.addresses
-        self._forget(self.ipam.of(asked.network, asked.ipam, gone.owner), gone.owner)
+        forget_connections(
+            self.forget, self.ipam.of(asked.network, asked.ipam, gone.owner), gone.owner
+        )
         for key in gone.endpoints:
             self._endpoints.delete(key, gone.owner.container_id)
         self.ipam.release(asked)
@@ -262,12 +257,6 @@ class Workloads:
         for name, alias in self.links.owners().items():
             if alias == gone.alias:
                 self.links.delete(name, alias)
-
-    def _forget(self, addrs: Iterable[Addr], owner: Owner) -> None:
-        try:
-            self.forget(addrs)
-        except KoratError as error:
-            log.warning("connections are not forgotten", owner=owner, error=str(error))
 
 
 def _is_whole(link: Seen, addrs: tuple[Addr, ...]) -> bool:

@@ -1,18 +1,29 @@
 """What is to be taken away: one attachment of a DEL, or all that a GC finds without an owner.
 
-Not for taking it away; ``korat.agent.workload`` does.
+Also what holds of every removal, whoever made the link: one that fails keeps none of the others
+back, and connections that are not forgotten do not hold it up. Not for taking a workload's parts
+away; ``korat.agent.workload`` and ``korat.agent.chained`` do.
 Source: CNI specification 1.1.0, "GC".
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
 
 from korat.agent.address_source import AddressRequest, IpamCall
 from korat.agent.workload_endpoint import key_of
 from korat.agent.workload_request import Request
+from korat.core.errors import KoratError
 from korat.core.ipam.hostlocal import Owner
 from korat.core.model.endpoint import WorkloadEndpoint
 from korat.core.model.key import Key
+from korat.core.net.address import Addr
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 # The first word of the alias of a link that korat made.
 _MARK = "korat"
@@ -65,7 +76,7 @@ def stale(
     container. Of a holder whose interface is not known any interface of his container counts.
     """
     config = request.config
-    valid = {Owner(a.container_id, a.ifname) for a in config.valid_attachments or ()}
+    valid = {Owner(a.container_id, a.ifname) for a in request.attachments}
     links = {owner_of(alias): (alias, name) for name, alias in aliases.items()}
     ours = {
         owner: name
@@ -83,6 +94,40 @@ def stale(
     for owner in sorted({*ours, *known, *orphans} - valid):
         keys = (orphans[owner],) if owner in orphans else ()
         yield Removal(addresses_of(request, owner), ours.get(owner, ""), keys)
+
+
+def remove_each(gone: Iterable[T], remove: Callable[[T], None]) -> None:
+    """Take all of them away.
+
+    Raises:
+        KoratError: the first one that could not be; the others were.
+    """
+    failures = []
+    for each in gone:
+        try:
+            remove(each)
+        except KoratError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def undo(request: Request, remove: Callable[[], None]) -> None:
+    """Take away what a failed ADD left; what cannot be, the runtime's DEL will."""
+    try:
+        remove()
+    except KoratError as error:
+        log.warning("a failed ADD is not undone", subject=request.subject, error=str(error))
+
+
+def forget_connections(
+    forget: Callable[[Iterable[Addr]], int], addrs: Iterable[Addr], whose: object
+) -> None:
+    """Delete the tracked connections of addresses that have no workload any more."""
+    try:
+        forget(addrs)
+    except KoratError as error:
+        log.warning("connections are not forgotten", whose=str(whose), error=str(error))
 
 
 def alias_of(network: str, owner: Owner) -> str:

@@ -111,6 +111,19 @@ class Request(msgspec.Struct, frozen=True):
         return f"{prefix}{self.owner.container_id[:_PLAIN_NAME_CHARS]}"
 
     @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """All that the runtime still has, by which a GC finds what it has no more.
+
+        Raises:
+            Invalid: it names none at all, not even an empty list.
+        """
+        named = self.config.valid_attachments
+        if named is None:
+            rule = "GC needs it"
+            raise Invalid([Problem("CNI request", "cni.dev/valid-attachments", None, rule)])
+        return named
+
+    @property
     def requested(self) -> tuple[Addr, ...]:
         """Addresses that the caller asks for by name.
 

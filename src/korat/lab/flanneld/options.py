@@ -35,16 +35,20 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     """
     parser = argparse.ArgumentParser(prog="flanneld", allow_abbrev=False)
 
-    def flag(name: str, default: str, kind: Callable[[str], object], **more: object) -> None:
+    def flag(name: str, default: str, kind: Callable[[str], object], bare: object = None) -> None:
+        """One flag; ``bare`` is what it means without a value, where it may be so."""
         variable = "FLANNELD_" + name.upper().replace("-", "_")
         given = environ.get(variable) or default
-        parser.add_argument(f"-{name}", f"--{name}", default=given, type=kind, **more)  # type: ignore[arg-type]
+        nargs = None if bare is None else "?"
+        parser.add_argument(
+            f"-{name}", f"--{name}", default=given, type=kind, nargs=nargs, const=bare
+        )
 
     flag("etcd-endpoints", "http://127.0.0.1:4001,http://127.0.0.1:2379", str)
     flag("etcd-prefix", "/coreos.com/network", str)
     flag("iface", "", str)
     flag("public-ip", "", str)
-    flag("ip-masq", "false", _switch, nargs="?", const=True)
+    flag("ip-masq", "false", _switch, bare=True)
     flag("subnet-file", "/run/flannel/subnet.env", Path)
     flag("subnet-lease-renew-margin", "60", _margin)
     return Options(**vars(parser.parse_args(arguments)))

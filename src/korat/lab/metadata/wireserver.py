@@ -16,6 +16,8 @@ from korat.lab.metadata.instance import mac
 PATH = "/machine/plugins"
 _QUESTION = {"comp": "nmagent", "type": "getinterfaceinfov1"}
 
+_WORDS = {True: "true", False: "false"}
+
 
 def interfaces(machine: MachineView) -> bytes:
     """The document of a VM's interfaces, its IPv4 addresses with the primary ones marked."""
@@ -33,7 +35,7 @@ def is_asked(path: str, query: Mapping[str, str]) -> bool:
 
 
 def _add_interface(root: Element, nic: NicView, *, primary: bool) -> None:
-    element = SubElement(root, "Interface", MacAddress=mac(nic), IsPrimary=_flag(primary))
+    element = SubElement(root, "Interface", MacAddress=mac(nic), IsPrimary=_WORDS[primary])
     subnet = SubElement(element, "IPSubnet", Prefix=str(nic.subnet))
     own = (addr for addr in nic.addresses if addr.family is Family.V4)
     for number, addr in enumerate(own):
@@ -41,8 +43,4 @@ def _add_interface(root: Element, nic: NicView, *, primary: bool) -> None:
 
 
 def _add_address(subnet: Element, addr: Addr, *, primary: bool) -> None:
-    SubElement(subnet, "IPAddress", Address=str(addr), IsPrimary=_flag(primary))
-
-
-def _flag(value: bool) -> str:  # noqa: FBT001 - what is written is the value itself
-    return "true" if value else "false"
+    SubElement(subnet, "IPAddress", Address=str(addr), IsPrimary=_WORDS[primary])

@@ -1,7 +1,7 @@
 """Network interfaces: their IP configurations, addresses and forwarding flag."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from korat.core.net.address import Addr, Family, Prefix
@@ -221,8 +221,19 @@ def _named(config: Json, place: _Place, old: Json | None) -> Addr | None:
 
 
 def _claim(addr: Addr, place: _Place, taken: set[str]) -> None:
+    """Take an address that was asked for, unless it cannot be had."""
+    home = next((prefix for prefix in place.prefixes if addr in prefix), None)
+    if home is None:
+        subnet = ", ".join(map(str, place.prefixes))
+        message = f"Private IP address {addr} does not lie in the subnet {subnet}."
+        raise bad_request("PrivateIPAddressNotInSubnet", message)
+    if addr.value in rule.reserved(home):
+        message = f"Private IP address {addr} is reserved by Azure in the subnet {home}."
+        raise bad_request("PrivateIPAddressInReservedRange", message)
     key = f"{place.scope} {addr}"
-    _check_address(addr, place.prefixes, key in taken)
+    if key in taken:
+        message = f"Private IP address {addr} is already in use by another network interface."
+        raise bad_request("PrivateIPAddressInUse", message)
     taken.add(key)
 
 
@@ -238,20 +249,6 @@ def _free(place: _Place, taken: set[str], kept: range) -> Addr:
 
 def _usable(prefix: Prefix) -> Iterator[Addr]:
     return (Addr(prefix.family, value) for value in range(prefix.first + 4, prefix.last))
-
-
-def _check_address(addr: Addr, prefixes: Sequence[Prefix], in_use: bool) -> None:  # noqa: FBT001  a fact
-    home = next((prefix for prefix in prefixes if addr in prefix), None)
-    if home is None:
-        subnet = ", ".join(map(str, prefixes))
-        message = f"Private IP address {addr} does not lie in the subnet {subnet}."
-        raise bad_request("PrivateIPAddressNotInSubnet", message)
-    if addr.value in rule.reserved(home):
-        message = f"Private IP address {addr} is reserved by Azure in the subnet {home}."
-        raise bad_request("PrivateIPAddressInReservedRange", message)
-    if in_use:
-        message = f"Private IP address {addr} is already in use by another network interface."
-        raise bad_request("PrivateIPAddressInUse", message)
 
 
 def _addresses_of_others(model: Model, target: Target) -> set[str]:
