@@ -7,13 +7,13 @@ status``. Not for giving addresses out, nor for taking them away: a workload's e
 """
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 
 from korat.agent.azure_ipam import AzureIpam
+from korat.agent.lookout import Lookout
 from korat.agent.nic_book import book_of
 from korat.core.errors import KoratError
 from korat.core.ipam.nic import Attachment, cool_down_of, rest_of, usage, vanished
@@ -45,12 +45,12 @@ class NicWatch:
         self._read, self._report, self._clock = read, report, clock
         self._ipam: Mapping[str, object] | None = None
         self._named: _Faults = {}
-        self._bell, self._stopping = threading.Event(), threading.Event()
+        self._lookout = Lookout("nic-watch", self._looked, _PERIOD_S, _SETTLE_S)
 
     def used(self, ipam: Mapping[str, object]) -> None:
         """Somebody has used this configuration; returns at once."""
         self._ipam = ipam
-        self._bell.set()
+        self._lookout.ring()
 
     def look(self) -> None:
         """Look once, and tell.
@@ -87,28 +87,19 @@ class NicWatch:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Look on in a thread of its own."""
-        thread = threading.Thread(target=self._run, name="nic-watch", daemon=True)
-        thread.start()
+        self._lookout.start()
         try:
             yield
         finally:
-            # It may finish its present look by itself: that may wait for Azure.
-            self._stopping.set()
-            self._bell.set()
+            self._lookout.close()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            if self._bell.wait(_PERIOD_S):
-                self._stopping.wait(_SETTLE_S)
-            self._bell.clear()
-            if self._stopping.is_set():
-                return
-            try:
-                self.look()
-            except KoratError as error:
-                log.warning("the NIC's addresses are not looked after", error=str(error))
-            except Exception as error:
-                log.exception("a defect in looking after the NIC", error=str(error))
+    def _looked(self) -> bool:
+        try:
+            self.look()
+        except KoratError as error:
+            # Azure need not be asked again before the next time.
+            log.warning("the NIC's addresses are not looked after", error=str(error))
+        return True
 
     def _name(self, faults: _Faults) -> None:
         """Say of each fault once that it is there, and that it is gone."""

@@ -5,11 +5,11 @@ looked at when an interface's addresses change, and every AUTODETECT_POLL_INTERV
 Source: node/pkg/lifecycle/startup (MonitorIPAddressSubnets).
 """
 
-import threading
 from collections.abc import Callable
 
 import structlog
 
+from korat.agent.lookout import Lookout
 from korat.core.errors import KoratError
 
 log = structlog.get_logger(__name__)
@@ -33,23 +33,19 @@ class NodeAddress:
         """``found`` looks at the interfaces, ``announce`` writes; ``announced`` stands already."""
         self._found, self._announce = found, announce
         self._announced = announced
-        self._period_s = period_s
-        self._bell = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="node-address", daemon=True)
+        self._lookout = Lookout("node-address", self._looked, period_s, _SETTLE_S)
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._lookout.start()
 
     def ring(self) -> None:
         """An interface has changed; returns at once."""
-        self._bell.set()
+        self._lookout.ring()
 
     def close(self) -> None:
         """End; the thread may finish its present look by itself."""
-        self._stopping.set()
-        self._bell.set()
+        self._lookout.close()
 
     def look(self) -> None:
         """Compare once; an address that is gone for the moment is no news.
@@ -67,17 +63,10 @@ class NodeAddress:
             self._announce(found)
             self._announced = found
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            if self._bell.wait(self._period_s):
-                self._stopping.wait(_SETTLE_S)
-            self._bell.clear()
-            if self._stopping.is_set():
-                return
-            try:
-                self.look()
-            except KoratError as error:
-                log.warning("cannot announce the node", error=str(error))
-                self._bell.set()
-            except Exception as error:
-                log.exception("a defect in following the node's address", error=str(error))
+    def _looked(self) -> bool:
+        try:
+            self.look()
+        except KoratError as error:
+            log.warning("cannot announce the node", error=str(error))
+            return False
+        return True

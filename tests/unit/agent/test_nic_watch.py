@@ -99,9 +99,10 @@ def test_a_holder_of_what_left_is_named_once_until_it_is_no_problem(node):
     assert node.looked() == [("info", "10.0.0.5", None)]
 
 
-def test_a_use_is_looked_at_soon_and_then_again_and_again(node, monkeypatch):
+def test_a_use_is_looked_at_soon_and_then_again_and_again(tmp_path, monkeypatch):
     monkeypatch.setattr(nic_watch, "_SETTLE_S", 0.01)
     monkeypatch.setattr(nic_watch, "_PERIOD_S", 0.02)
+    node = Node(tmp_path)
     with capture_logs() as told, node.watch.watching():
         assert not node.reported.wait(0.1)
         node.fault = Unavailable("nobody answers")
